@@ -1,0 +1,24 @@
+# Language, warnings, and the one way in which a folder of src/ becomes a target.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+add_compile_options(-Wall -Wextra)
+if(FLUXSWAP_SANITIZE)
+  add_compile_options(-fsanitize=${FLUXSWAP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${FLUXSWAP_SANITIZE})
+endif()
+
+# fx_library(NAME SOURCES ... LIBS ...): the target fx_NAME. LIBS is the folder's row in DESIGN.md: what it may include.
+function(fx_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
+  add_library(fx_${name} STATIC ${arg_SOURCES})
+  target_include_directories(fx_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
+  target_link_libraries(fx_${name} PUBLIC ${arg_LIBS})
+endfunction()

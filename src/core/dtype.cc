@@ -1,0 +1,113 @@
+#include "core/dtype.h"
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/error.h"
+
+namespace fx {
+namespace {
+
+struct DTypeInfo {
+  std::string_view name;
+  size_t bytes;
+  bool floating;
+};
+
+// In the order of the enum.
+constexpr std::array<DTypeInfo, 15> kInfo = {{{"f64", 8, true}, {"f32", 4, true}, {"f16", 2, true}, {"bf16", 2, true},
+                                              {"f8_e4m3", 1, true}, {"f8_e5m2", 1, true}, {"i64", 8, false},
+                                              {"i32", 4, false}, {"i16", 2, false}, {"i8", 1, false}, {"u64", 8, false},
+                                              {"u32", 4, false}, {"u16", 2, false}, {"u8", 1, false},
+                                              {"bool", 1, false}}};
+
+const DTypeInfo& info(DType dtype) { return kInfo[static_cast<size_t>(dtype)]; }
+
+// A float of `exponent_bits` and `mantissa_bits` as f32. `ieee` says whether the top exponent means infinity and NaN.
+float widen(uint32_t bits, int exponent_bits, int mantissa_bits, bool ieee) {
+  const int bias = (1 << (exponent_bits - 1)) - 1;
+  const uint32_t sign = bits >> (exponent_bits + mantissa_bits) & 1;
+  const int exponent = static_cast<int>(bits >> mantissa_bits & ((1u << exponent_bits) - 1));
+  const uint32_t mantissa = bits & ((1u << mantissa_bits) - 1);
+  const int top = (1 << exponent_bits) - 1;
+  float value;
+  if (ieee && exponent == top) {
+    value = mantissa ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
+  } else if (!ieee && exponent == top && mantissa == (1u << mantissa_bits) - 1) {
+    value = std::numeric_limits<float>::quiet_NaN();  // e4m3fn has no infinity and one NaN
+  } else if (exponent == 0) {
+    value = std::ldexp(static_cast<float>(mantissa), 1 - bias - mantissa_bits);
+  } else {
+    value = std::ldexp(static_cast<float>(mantissa | 1u << mantissa_bits), exponent - bias - mantissa_bits);
+  }
+  return sign ? -value : value;
+}
+
+template <class T, class Convert>
+void convert_each(const void* source, float* target, size_t count, Convert convert) {
+  const auto* bytes = static_cast<const unsigned char*>(source);
+  for (size_t i = 0; i < count; ++i) {
+    T value;
+    std::memcpy(&value, bytes + i * sizeof(T), sizeof(T));  // file data need not be aligned
+    target[i] = convert(value);
+  }
+}
+
+}  // namespace
+
+size_t size_of(DType dtype) { return info(dtype).bytes; }
+std::string_view name(DType dtype) { return info(dtype).name; }
+bool is_floating(DType dtype) { return info(dtype).floating; }
+
+uint16_t f32_to_bf16(float value) {
+  const auto bits = __builtin_bit_cast(uint32_t, value);
+  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+uint16_t f32_to_f16(float value) {
+  const auto bits = __builtin_bit_cast(uint32_t, value);
+  const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
+  const float magnitude = std::fabs(value);
+  if (std::isnan(value)) return sign | 0x7e00;
+  if (magnitude >= 65520.0f) return sign | 0x7c00;
+  if (magnitude < 6.103515625e-05f) {  // subnormal: a multiple of 2^-24, ties to even
+    return sign | static_cast<uint16_t>(std::nearbyint(std::ldexp(magnitude, 24)));
+  }
+  const uint32_t rebiased = (bits & 0x7fffffff) - (112u << 23);
+  return sign | static_cast<uint16_t>((rebiased + 0xfff + (rebiased >> 13 & 1)) >> 13);
+}
+
+float f16_to_f32(uint16_t bits) { return widen(bits, 5, 10, true); }
+float f8_e4m3_to_f32(uint8_t bits) { return widen(bits, 4, 3, false); }
+float f8_e5m2_to_f32(uint8_t bits) { return widen(bits, 5, 2, true); }
+
+void convert_to_f32(DType dtype, const void* source, float* target, size_t count) {
+  switch (dtype) {
+    case DType::f32: std::memcpy(target, source, count * sizeof(float)); return;
+    case DType::f64: return convert_each<double>(source, target, count, [](double v) { return static_cast<float>(v); });
+    case DType::bf16: return convert_each<uint16_t>(source, target, count, bf16_to_f32);
+    case DType::f16: return convert_each<uint16_t>(source, target, count, f16_to_f32);
+    case DType::f8_e4m3: return convert_each<uint8_t>(source, target, count, f8_e4m3_to_f32);
+    case DType::f8_e5m2: return convert_each<uint8_t>(source, target, count, f8_e5m2_to_f32);
+    default: fail(ErrorCode::unsupported, "cannot convert {} to f32: expected a floating type", name(dtype));
+  }
+}
+
+void convert_from_f32(const float* source, DType dtype, void* target, size_t count) {
+  auto* half = static_cast<uint16_t*>(target);
+  switch (dtype) {
+    case DType::f32: std::memcpy(target, source, count * sizeof(float)); return;
+    case DType::bf16:
+      for (size_t i = 0; i < count; ++i) half[i] = f32_to_bf16(source[i]);
+      return;
+    case DType::f16:
+      for (size_t i = 0; i < count; ++i) half[i] = f32_to_f16(source[i]);
+      return;
+    default: fail(ErrorCode::unsupported, "cannot convert f32 to {}: expected f32, f16 or bf16", name(dtype));
+  }
+}
+
+}  // namespace fx

@@ -1,0 +1,52 @@
+// The CPU as a device: aligned heap memory and plain copies.
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/runtime.h"
+
+namespace fx {
+namespace {
+
+constexpr size_t kAlignment = 64;  // a cache line, and the widest vector register
+
+size_t padded(size_t bytes) { return (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment; }
+
+class HostRuntime final : public Runtime {
+ public:
+  std::string device_name() const override { return "cpu"; }
+
+  void* allocate(size_t bytes) override {
+    void* data = bytes > SIZE_MAX / 2 ? nullptr : std::aligned_alloc(kAlignment, padded(bytes));
+    check(data != nullptr, ErrorCode::out_of_memory, "cannot allocate {} bytes of host memory", bytes);
+    const size_t now = current_.fetch_add(bytes) + bytes;
+    size_t peak = peak_.load();
+    while (now > peak && !peak_.compare_exchange_weak(peak, now)) {
+    }
+    return data;
+  }
+
+  void release(void* data, size_t bytes) noexcept override {
+    std::free(data);
+    current_.fetch_sub(bytes);
+  }
+
+  void copy(void* target, const void* source, size_t bytes, CopyKind) override {
+    if (bytes > 0) std::memcpy(target, source, bytes);
+  }
+  void fill_zero(void* target, size_t bytes) override { std::memset(target, 0, bytes); }
+  void synchronize() override {}
+  MemoryInfo memory() const override { return {current_.load(), peak_.load()}; }
+
+ private:
+  std::atomic<size_t> current_{0};
+  std::atomic<size_t> peak_{0};
+};
+
+}  // namespace
+
+std::unique_ptr<Runtime> make_host_runtime() { return std::make_unique<HostRuntime>(); }
+
+}  // namespace fx
