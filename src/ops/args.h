@@ -1,0 +1,184 @@
+// One plain struct per operation. Every Tensor is a view owned by the caller; outputs are written in place.
+//
+// Letters in shape comments: B batch, L tokens, C channels, N heads, D head size, R rank capacity of a LoRA slot,
+// S steps. Activations are f32 with a dense last axis; all other axes may be strided.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "core/tensor.h"
+
+namespace fx {
+
+enum class Activation { none, silu, gelu_tanh, gelu_erf, quick_gelu };
+
+// A row of a table with one row per denoising step. The step lives in device memory, so that a recorded sequence of
+// operations reads the row of the step at which it runs, not of the step at which it was recorded.
+struct StepVector {
+  Tensor table;  // (S, B, C) f32
+  Tensor step;   // (1) i32
+  bool defined() const { return table.defined(); }
+};
+
+// Low-rank additions to one linear layer, at fixed addresses: y[:, rows] += ((x a^T) * scale)[:, ranks] b[rows, ranks]^T
+// for each of the first `count` segments. All five tensors are device data, read when the operation runs.
+struct LoraOperand {
+  Tensor a;         // (R, in) f32
+  Tensor b;         // (out, R) f32
+  Tensor scale;     // (R) f32
+  Tensor segments;  // (max segments, 4) i32: first rank, ranks, first row, rows
+  Tensor count;     // (1) i32; 0 means no adapter
+  bool defined() const { return a.defined(); }
+};
+
+struct LinearOutput {
+  Tensor y;  // (B, L, n)
+  Activation activation = Activation::none;
+};
+
+// y = activation(x weight^T + bias + LoRA). The rows of the weight go to the outputs in order: one output of `out`
+// columns, or two whose columns add up to `out` (a fused projection that feeds two places).
+// With `add`, y += gate * (...) instead, where an undefined gate means 1.
+struct LinearArgs {
+  Tensor x;       // (B, L, in)
+  Tensor weight;  // (out, in) f32
+  Tensor bias;    // (out) f32, optional
+  LoraOperand lora;
+  std::array<LinearOutput, 2> outputs;
+  bool add = false;
+  StepVector gate;  // (S, B, out), optional
+};
+
+// y = (x - mean) / sqrt(variance + eps) * (1 + scale) + shift, over C: the modulated norm of a DiT block.
+struct LnModulateArgs {
+  Tensor x;  // (B, L, C)
+  StepVector shift;
+  StepVector scale;
+  Tensor y;  // (B, L, C)
+  float eps = 1e-6f;
+};
+
+// y = (x - mean) / sqrt(variance + eps) * gain + bias, over C.
+struct LayerNormArgs {
+  Tensor x;     // (B, L, C)
+  Tensor gain;  // (C)
+  Tensor bias;  // (C)
+  Tensor y;     // (B, L, C)
+  float eps = 1e-5f;
+};
+
+// y = x / sqrt(mean(x^2) + eps) * gain, over C.
+struct RmsNormArgs {
+  Tensor x;     // (B, L, C)
+  Tensor gain;  // (C)
+  Tensor y;     // (B, L, C)
+  float eps = 1e-6f;
+};
+
+// In place, for q and k alike: RMS norm over D with a gain, then rotation of the pairs (2i, 2i+1) by the position.
+struct QkNormRopeArgs {
+  Tensor q, k;            // (B, L, N, D)
+  Tensor q_gain, k_gain;  // (D)
+  Tensor pe;              // (L, D/2, 2): cosine and sine
+  float eps = 1e-6f;
+};
+
+// o = softmax(scale * q k^T + bias) v for each head.
+struct AttentionArgs {
+  Tensor q;     // (B, Lq, N, D)
+  Tensor k, v;  // (B, Lk, N, D)
+  Tensor o;     // (B, Lq, N, D); may not overlap the inputs
+  Tensor bias;  // (N, Lq, Lk), optional
+  bool causal = false;
+  float scale = 1.0f;
+};
+
+// y = activation(x), elementwise; x and y may be the same.
+struct ActivateArgs {
+  Tensor x, y;  // (B, L, C)
+  Activation activation = Activation::none;
+};
+
+// y = a + b or y = a * b, elementwise; y may be one of them. A first axis of size 1 in b is repeated.
+struct BinaryArgs {
+  Tensor a, b, y;  // (B, L, C)
+};
+
+// y[i] = table[ids[i]]; with `add`, y[i] += table[ids[i]]. Ids outside the table are an internal error.
+struct EmbedRowsArgs {
+  Tensor ids;    // (B, L) i32
+  Tensor table;  // (V, C)
+  Tensor y;      // (B, L, C)
+  bool add = false;
+};
+
+// y[i] = [cos(t_i f), sin(t_i f)] with f_j = 10000^(-j / half): sinusoidal embedding, cosine first.
+struct TimestepEmbeddingArgs {
+  Tensor t;  // (n) f32
+  Tensor y;  // (1, n, dim), dim even
+};
+
+// y = x with equal shapes of any rank and strides (the last axis may be strided too).
+struct CopyArgs {
+  Tensor x, y;
+};
+
+// 2-D convolution, channels last. `add` accumulates into y (residual connections).
+struct Conv2dArgs {
+  Tensor x;       // (B, H, W, I)
+  Tensor weight;  // (O, kh, kw, I)
+  Tensor bias;    // (O), optional
+  Tensor y;       // (B, H', W', O)
+  int stride = 1;
+  int pad_begin = 1;  // zeros above and to the left
+  int pad_end = 1;    // zeros below and to the right
+  bool add = false;
+};
+
+// Group norm over (H, W, C / groups), channels last, then SiLU if asked.
+struct GroupNormArgs {
+  Tensor x;     // (B, H, W, C)
+  Tensor gain;  // (C)
+  Tensor bias;  // (C)
+  Tensor y;     // (B, H, W, C)
+  int groups = 32;
+  float eps = 1e-6f;
+  bool silu = false;
+};
+
+// y[2i, 2j] = y[2i, 2j+1] = y[2i+1, 2j] = y[2i+1, 2j+1] = x[i, j].
+struct Upsample2xArgs {
+  Tensor x;  // (B, H, W, C)
+  Tensor y;  // (B, 2H, 2W, C)
+};
+
+// Between packed tokens, whose 4C channels are (C, 2, 2), and channels-last latents:
+// unpack: latents = packed / scaling + shift; pack: packed = (latents - shift) * scaling.
+struct LatentLayoutArgs {
+  Tensor packed;   // (B, h/2 * w/2, 4C)
+  Tensor latents;  // (B, h, w, C)
+  float scaling = 1.0f;
+  float shift = 0.0f;
+};
+
+// y = round(255 * clamp(x / 2 + 1/2, 0, 1)), ties to even.
+struct ToRgb8Args {
+  Tensor x;  // (B, H, W, 3) f32, nominally in [-1, 1]
+  Tensor y;  // (B, H, W, 3) u8
+};
+
+// sample += (sigmas[step + 1] - sigmas[step]) * velocity.
+struct EulerStepArgs {
+  Tensor sample;    // (B, L, C)
+  Tensor velocity;  // (B, L, C)
+  Tensor sigmas;    // (S + 1) f32
+  Tensor step;      // (1) i32
+};
+
+// step += 1. The last operation of a step.
+struct AdvanceStepArgs {
+  Tensor step;  // (1) i32
+};
+
+}  // namespace fx

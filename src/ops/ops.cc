@@ -1,0 +1,247 @@
+// The public half of every operation: check, then hand over to the back-end.
+#include "ops/ops.h"
+
+#include "ops/check.h"
+
+namespace fx {
+namespace {
+
+void check_step(const OpCheck& check, std::string_view operand, const StepVector& v, int64_t batch, int64_t channels) {
+  check.rank(operand, v.table, 3);
+  check.tensor(operand, v.table, {v.table.size(0), batch, channels});
+  check.dense_rows(operand, v.table);
+  check.tensor("step", v.step, {1}, DType::i32);
+}
+
+void check_lora(const OpCheck& check, const LoraOperand& lora, int64_t in, int64_t out) {
+  if (!lora.defined()) return;
+  check.rank("lora.a", lora.a, 2);
+  const int64_t capacity = lora.a.size(0);
+  check.tensor("lora.a", lora.a, {capacity, in});
+  check.tensor("lora.b", lora.b, {out, capacity});
+  check.tensor("lora.scale", lora.scale, {capacity});
+  check.rank("lora.segments", lora.segments, 2, DType::i32);
+  check.tensor("lora.segments", lora.segments, {lora.segments.size(0), 4}, DType::i32);
+  check.tensor("lora.count", lora.count, {1}, DType::i32);
+  for (const Tensor& t : {lora.a, lora.b, lora.scale, lora.segments}) check.dense("lora", t);
+}
+
+// x and y of a row-wise operation: (B, L, C) each.
+void check_rows(const OpCheck& check, const Tensor& x, const Tensor& y) {
+  check.rank("x", x, 3);
+  check.tensor("y", y, x.shape());
+  check.dense_rows("x", x);
+  check.dense_rows("y", y);
+}
+
+void check_image(const OpCheck& check, std::string_view operand, const Tensor& x) {
+  check.rank(operand, x, 4);
+  check.dense(operand, x);
+}
+
+void check_latent_layout(const OpCheck& check, const LatentLayoutArgs& a) {
+  check_image(check, "latents", a.latents);
+  const Tensor& z = a.latents;
+  check.that(z.size(1) % 2 == 0 && z.size(2) % 2 == 0, "an even height and width of the latents");
+  check.tensor("packed", a.packed, {z.size(0), z.size(1) / 2 * (z.size(2) / 2), 4 * z.size(3)});
+  check.dense("packed", a.packed);
+}
+
+}  // namespace
+
+void Ops::linear(const LinearArgs& a) {
+  const OpCheck check("linear");
+  check.rank("x", a.x, 3);
+  check.rank("weight", a.weight, 2);
+  const int64_t in = a.x.size(2), out = a.weight.size(0);
+  check.tensor("weight", a.weight, {out, in});
+  check.dense("weight", a.weight);
+  check.dense_rows("x", a.x);
+  check.optional("bias", a.bias, {out});
+  check_lora(check, a.lora, in, out);
+  int64_t columns = 0;
+  for (const LinearOutput& output : a.outputs) {
+    if (!output.y.defined()) continue;
+    check.rank("y", output.y, 3);
+    check.tensor("y", output.y, {a.x.size(0), a.x.size(1), output.y.size(2)});
+    check.dense_rows("y", output.y);
+    columns += output.y.size(2);
+  }
+  check.that(a.outputs[0].y.defined() && columns == out, "outputs whose columns add up to the rows of the weight");
+  check.that(!a.gate.defined() || a.add, "a gate only together with add");
+  if (a.gate.defined()) check_step(check, "gate", a.gate, a.x.size(0), out);
+  do_linear(a);
+}
+
+void Ops::attention(const AttentionArgs& a) {
+  const OpCheck check("attention");
+  check.rank("q", a.q, 4);
+  check.rank("k", a.k, 4);
+  const int64_t batch = a.q.size(0), heads = a.q.size(2), head_size = a.q.size(3), keys = a.k.size(1);
+  check.tensor("k", a.k, {batch, keys, heads, head_size});
+  check.tensor("v", a.v, a.k.shape());
+  check.tensor("o", a.o, a.q.shape());
+  check.optional("bias", a.bias, {heads, a.q.size(1), keys});
+  for (const Tensor& t : {a.q, a.k, a.v, a.o}) check.dense_rows("q, k, v, o", t);
+  if (a.bias.defined()) check.dense_rows("bias", a.bias);
+  check.that(keys > 0 && (!a.causal || a.q.size(1) == keys), "at least one key, and as many queries as keys if causal");
+  do_attention(a);
+}
+
+void Ops::conv2d(const Conv2dArgs& a) {
+  const OpCheck check("conv2d");
+  check_image(check, "x", a.x);
+  check_image(check, "weight", a.weight);
+  const int64_t out = a.weight.size(0), kh = a.weight.size(1), kw = a.weight.size(2);
+  check.tensor("weight", a.weight, {out, kh, kw, a.x.size(3)});
+  check.optional("bias", a.bias, {out});
+  const int64_t pad = a.pad_begin + a.pad_end;
+  check.that(a.stride > 0 && a.x.size(1) + pad >= kh && a.x.size(2) + pad >= kw, "a kernel that fits the padded image");
+  check.tensor("y", a.y,
+               {a.x.size(0), (a.x.size(1) + pad - kh) / a.stride + 1, (a.x.size(2) + pad - kw) / a.stride + 1, out});
+  check.dense("y", a.y);
+  do_conv2d(a);
+}
+
+void Ops::ln_modulate(const LnModulateArgs& a) {
+  const OpCheck check("ln_modulate");
+  check_rows(check, a.x, a.y);
+  check_step(check, "shift", a.shift, a.x.size(0), a.x.size(2));
+  check_step(check, "scale", a.scale, a.x.size(0), a.x.size(2));
+  do_ln_modulate(a);
+}
+
+void Ops::layer_norm(const LayerNormArgs& a) {
+  const OpCheck check("layer_norm");
+  check_rows(check, a.x, a.y);
+  check.tensor("gain", a.gain, {a.x.size(2)});
+  check.tensor("bias", a.bias, {a.x.size(2)});
+  do_layer_norm(a);
+}
+
+void Ops::rms_norm(const RmsNormArgs& a) {
+  const OpCheck check("rms_norm");
+  check_rows(check, a.x, a.y);
+  check.tensor("gain", a.gain, {a.x.size(2)});
+  do_rms_norm(a);
+}
+
+void Ops::qk_norm_rope(const QkNormRopeArgs& a) {
+  const OpCheck check("qk_norm_rope");
+  check.rank("q", a.q, 4);
+  const int64_t head_size = a.q.size(3);
+  check.that(head_size % 2 == 0, "an even head size");
+  check.tensor("k", a.k, a.q.shape());
+  check.tensor("q_gain", a.q_gain, {head_size});
+  check.tensor("k_gain", a.k_gain, {head_size});
+  check.tensor("pe", a.pe, {a.q.size(1), head_size / 2, 2});
+  check.dense("pe", a.pe);
+  check.dense_rows("q", a.q);
+  check.dense_rows("k", a.k);
+  do_qk_norm_rope(a);
+}
+
+void Ops::group_norm(const GroupNormArgs& a) {
+  const OpCheck check("group_norm");
+  check_image(check, "x", a.x);
+  check.tensor("y", a.y, a.x.shape());
+  check.dense("y", a.y);
+  check.that(a.groups > 0 && a.x.size(3) % a.groups == 0, "channels divisible by the groups");
+  check.tensor("gain", a.gain, {a.x.size(3)});
+  check.tensor("bias", a.bias, {a.x.size(3)});
+  do_group_norm(a);
+}
+
+void Ops::activate(const ActivateArgs& a) {
+  check_rows(OpCheck("activate"), a.x, a.y);
+  do_activate(a);
+}
+
+namespace {
+void check_binary(const OpCheck& check, const BinaryArgs& a) {
+  check_rows(check, a.a, a.y);
+  check.rank("b", a.b, 3);
+  const int64_t batch = a.b.size(0) == 1 ? 1 : a.a.size(0);
+  check.tensor("b", a.b, {batch, a.a.size(1), a.a.size(2)});
+  check.dense_rows("b", a.b);
+}
+}  // namespace
+
+void Ops::add(const BinaryArgs& a) {
+  check_binary(OpCheck("add"), a);
+  do_add(a);
+}
+
+void Ops::multiply(const BinaryArgs& a) {
+  check_binary(OpCheck("multiply"), a);
+  do_multiply(a);
+}
+
+void Ops::copy(const CopyArgs& a) {
+  const OpCheck check("copy");
+  check.that(a.x.defined(), "an input");
+  check.tensor("y", a.y, a.x.shape(), a.x.dtype());
+  do_copy(a);
+}
+
+void Ops::embed_rows(const EmbedRowsArgs& a) {
+  const OpCheck check("embed_rows");
+  check.rank("ids", a.ids, 2, DType::i32);
+  check.rank("table", a.table, 2);
+  check.dense("ids", a.ids);
+  check.dense("table", a.table);
+  check.tensor("y", a.y, {a.ids.size(0), a.ids.size(1), a.table.size(1)});
+  check.dense_rows("y", a.y);
+  do_embed_rows(a);
+}
+
+void Ops::timestep_embedding(const TimestepEmbeddingArgs& a) {
+  const OpCheck check("timestep_embedding");
+  check.rank("t", a.t, 1);
+  check.rank("y", a.y, 3);
+  check.tensor("y", a.y, {1, a.t.size(0), a.y.size(2)});
+  check.dense("y", a.y);
+  check.that(a.y.size(2) % 2 == 0, "an even width");
+  do_timestep_embedding(a);
+}
+
+void Ops::unpack_latents(const LatentLayoutArgs& a) {
+  check_latent_layout(OpCheck("unpack_latents"), a);
+  do_unpack_latents(a);
+}
+
+void Ops::pack_latents(const LatentLayoutArgs& a) {
+  check_latent_layout(OpCheck("pack_latents"), a);
+  do_pack_latents(a);
+}
+
+void Ops::upsample2x(const Upsample2xArgs& a) {
+  const OpCheck check("upsample2x");
+  check_image(check, "x", a.x);
+  check.tensor("y", a.y, {a.x.size(0), 2 * a.x.size(1), 2 * a.x.size(2), a.x.size(3)});
+  check.dense("y", a.y);
+  do_upsample2x(a);
+}
+
+void Ops::to_rgb8(const ToRgb8Args& a) {
+  const OpCheck check("to_rgb8");
+  check_image(check, "x", a.x);
+  check.tensor("y", a.y, a.x.shape(), DType::u8);
+  check.dense("y", a.y);
+  do_to_rgb8(a);
+}
+
+void Ops::euler_step(const EulerStepArgs& a) {
+  const OpCheck check("euler_step");
+  check_rows(check, a.velocity, a.sample);
+  check.rank("sigmas", a.sigmas, 1);
+  check.tensor("step", a.step, {1}, DType::i32);
+  do_euler_step(a);
+}
+
+void Ops::advance_step(const AdvanceStepArgs& a) {
+  OpCheck("advance_step").tensor("step", a.step, {1}, DType::i32);
+  do_advance_step(a);
+}
+
+}  // namespace fx
