@@ -1,0 +1,74 @@
+// Building blocks of the VAE. They work channels last, in place on a small set of buffers.
+// Source: CompVis/latent-diffusion, ldm/modules/diffusionmodules/model.py; names as diffusers' AutoencoderKL writes them.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "core/buffer.h"
+#include "models/vae/config.h"
+#include "nn/layers.h"
+#include "nn/taps.h"
+
+namespace fx {
+
+inline constexpr float kVaeNormEps = 1e-6f;
+
+// The picture being worked on, and two buffers of the same capacity for intermediate results.
+class VaeCanvas {
+ public:
+  // `capacity`: the largest number of elements of any intermediate.
+  VaeCanvas(Runtime& runtime, int64_t capacity);
+
+  // The current picture gets this shape; its contents are undefined until written.
+  Tensor reset(int64_t batch, int64_t height, int64_t width, int64_t channels);
+  const Tensor& x() const { return x_; }  // (B, H, W, C)
+  // Scratch 0 or 1 seen as a picture of the current height and width times `scale`.
+  Tensor scratch(int index, int64_t channels, int64_t scale = 1) const;
+  Tensor scratch_of(int index, const Shape& shape) const;
+  // The scratch buffer behind `image` becomes the picture, and the old picture becomes scratch.
+  void adopt(int index, const Tensor& image);
+
+ private:
+  Buffer buffers_[3];
+  int current_ = 0;
+  Tensor view(int buffer, const Shape& shape) const;
+  int buffer_of_scratch(int index) const { return (current_ + 1 + index) % 3; }
+  Tensor x_;
+};
+
+class ResnetBlock {
+ public:
+  ResnetBlock(const ParamScope& scope, int64_t in, int64_t out, int groups);
+  void forward(Ops& ops, VaeCanvas& canvas) const;
+
+ private:
+  GroupNorm norm1_, norm2_;
+  Conv2d conv1_, conv2_;
+  std::optional<Conv2d> shortcut_;
+  int64_t out_;
+};
+
+// Single-head attention over all pixels.
+class VaeAttention {
+ public:
+  VaeAttention(const ParamScope& scope, int64_t channels, int groups);
+  void forward(Ops& ops, VaeCanvas& canvas) const;
+
+ private:
+  GroupNorm norm_;
+  Linear q_, k_, v_, out_;
+};
+
+class VaeMidBlock {
+ public:
+  VaeMidBlock(const ParamScope& scope, const VaeConfig& config);
+  void forward(Ops& ops, VaeCanvas& canvas) const;
+
+ private:
+  ResnetBlock first_;
+  std::optional<VaeAttention> attention_;
+  ResnetBlock second_;
+};
+
+}  // namespace fx

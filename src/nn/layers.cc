@@ -1,0 +1,72 @@
+#include "nn/layers.h"
+
+namespace fx {
+
+Linear::Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias)
+    : weight_(scope.tensor("weight", {out, in})), slot_(scope.store().declare_slot(scope.path(), weight_)) {
+  if (bias) bias_ = scope.tensor("bias", {out});
+}
+
+LinearArgs Linear::args(const Tensor& x) const {
+  return {.x = x, .weight = weight_, .bias = bias_, .lora = slot_->operand};
+}
+
+void Linear::operator()(Ops& ops, const Tensor& x, const Tensor& y, Activation activation) const {
+  LinearArgs call = args(x);
+  call.outputs[0] = {y, activation};
+  ops.linear(call);
+}
+
+void Linear::split(Ops& ops, const Tensor& x, const Tensor& y, const Tensor& z, Activation activation) const {
+  LinearArgs call = args(x);
+  call.outputs = {LinearOutput{y, Activation::none}, LinearOutput{z, activation}};
+  ops.linear(call);
+}
+
+void Linear::add_gated(Ops& ops, const Tensor& x, const Tensor& y, const StepVector& gate) const {
+  LinearArgs call = args(x);
+  call.outputs[0] = {y, Activation::none};
+  call.add = true;
+  call.gate = gate;
+  ops.linear(call);
+}
+
+LayerNorm::LayerNorm(const ParamScope& scope, int64_t channels, float eps)
+    : gain_(scope.tensor("weight", {channels})), bias_(scope.tensor("bias", {channels})), eps_(eps) {}
+
+void LayerNorm::operator()(Ops& ops, const Tensor& x, const Tensor& y) const {
+  ops.layer_norm({.x = x, .gain = gain_, .bias = bias_, .y = y, .eps = eps_});
+}
+
+RmsNorm::RmsNorm(const ParamScope& scope, int64_t channels, float eps)
+    : gain_(scope.tensor("weight", {channels})), eps_(eps) {}
+
+void RmsNorm::operator()(Ops& ops, const Tensor& x, const Tensor& y) const {
+  ops.rms_norm({.x = x, .gain = gain_, .y = y, .eps = eps_});
+}
+
+Conv2d::Conv2d(const ParamScope& scope, int64_t in, int64_t out, int kernel)
+    : weight_(scope.tensor("weight", {out, in, kernel, kernel}, ParamLayout::channels_last)),
+      bias_(scope.tensor("bias", {out})),
+      kernel_(kernel) {}
+
+void Conv2d::operator()(Ops& ops, const Tensor& x, const Tensor& y, int stride, bool add) const {
+  const int pad = kernel_ / 2;
+  ops.conv2d({.x = x,
+              .weight = weight_,
+              .bias = bias_,
+              .y = y,
+              .stride = stride,
+              .pad_begin = stride == 1 ? pad : 0,
+              .pad_end = pad,
+              .add = add});
+}
+
+GroupNorm::GroupNorm(const ParamScope& scope, int groups, int64_t channels, float eps)
+    : gain_(scope.tensor("weight", {channels})), bias_(scope.tensor("bias", {channels})), groups_(groups), eps_(eps) {}
+
+void GroupNorm::operator()(Ops& ops, const Tensor& x, const Tensor& y, bool silu) const {
+  ops.group_norm({.x = x, .gain = gain_, .bias = bias_, .y = y, .groups = groups_, .eps = eps_, .silu = silu});
+}
+
+}  // namespace fx

@@ -1,0 +1,78 @@
+// Declaration of parameters. A model's constructor declares every tensor it needs under its canonical name; memory is
+// allocated there and then, and stays at that address. The loader fills it later, and reports all that is missing at once.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/buffer.h"
+#include "ops/args.h"
+
+namespace fx {
+
+// How the values of a file are laid out in memory.
+enum class ParamLayout {
+  as_stored,
+  channels_last,  // file (O, I, kh, kw), memory (O, kh, kw, I)
+};
+
+struct Param {
+  std::string name;  // canonical: that of the original FLUX code for the transformer, else that of the published files
+  Shape file_shape;
+  ParamLayout layout;
+  Tensor tensor;  // f32, device memory
+};
+
+// One adaptable linear layer as an adapter sees it. The operand's tensors belong to lora/slots.h; the slot itself never
+// moves, so that a layer may keep a pointer to it.
+struct LoraSlot {
+  std::string module;  // canonical name, without ".weight"
+  int64_t in = 0, out = 0;
+  Tensor weight;  // (out, in), for reports about the size of a delta
+  LoraOperand operand;
+};
+
+class ParamStore {
+ public:
+  explicit ParamStore(Runtime& runtime) : runtime_(&runtime) {}
+
+  Tensor declare(const std::string& name, const Shape& file_shape, ParamLayout layout = ParamLayout::as_stored);
+  LoraSlot* declare_slot(const std::string& module, const Tensor& weight);
+
+  Runtime& runtime() const { return *runtime_; }
+  const std::deque<Param>& params() const { return params_; }
+  std::deque<LoraSlot>& slots() { return slots_; }
+  const std::deque<LoraSlot>& slots() const { return slots_; }
+  int64_t parameter_count() const;
+
+ private:
+  Runtime* runtime_;
+  std::vector<Buffer> buffers_;
+  std::deque<Param> params_;
+  std::deque<LoraSlot> slots_;
+};
+
+// A place in the module tree: declares names below a prefix.
+class ParamScope {
+ public:
+  ParamScope(ParamStore& store, std::string prefix = "") : store_(&store), prefix_(std::move(prefix)) {}
+
+  ParamScope operator/(std::string_view child) const { return {*store_, path(child)}; }
+  ParamScope operator/(int64_t index) const { return {*store_, path(std::to_string(index))}; }
+  std::string path(std::string_view child) const {
+    return prefix_.empty() ? std::string(child) : prefix_ + "." + std::string(child);
+  }
+  const std::string& path() const { return prefix_; }
+  Tensor tensor(std::string_view name, const Shape& shape, ParamLayout layout = ParamLayout::as_stored) const {
+    return store_->declare(path(name), shape, layout);
+  }
+  ParamStore& store() const { return *store_; }
+
+ private:
+  ParamStore* store_;
+  std::string prefix_;
+};
+
+}  // namespace fx
