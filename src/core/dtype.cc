@@ -80,7 +80,14 @@ uint16_t f32_to_f16(float value) {
   return sign | static_cast<uint16_t>((rebiased + 0xfff + (rebiased >> 13 & 1)) >> 13);
 }
 
-float f16_to_f32(uint16_t bits) { return widen(bits, 5, 10, true); }
+float f16_to_f32(uint16_t bits) {
+  // The mantissa and exponent move to their f32 places; the product rebiases the exponent, subnormals included.
+  const uint32_t magnitude = static_cast<uint32_t>(bits & 0x7fff) << 13;
+  const bool special = (bits & 0x7c00) == 0x7c00;  // infinity or NaN
+  const uint32_t value = special ? magnitude | 0x7f800000u
+                                 : __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude) * 0x1p112f);
+  return __builtin_bit_cast(float, value | static_cast<uint32_t>(bits & 0x8000) << 16);
+}
 float f8_e4m3_to_f32(uint8_t bits) { return widen(bits, 4, 3, false); }
 float f8_e5m2_to_f32(uint8_t bits) { return widen(bits, 5, 2, true); }
 

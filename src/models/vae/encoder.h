@@ -19,6 +19,9 @@ class VaeEncoder {
     std::optional<Conv2d> downsampler;
   };
 
+  // The largest intermediate of a picture of H x W pixels, in elements.
+  int64_t capacity(int64_t H, int64_t W) const;
+
   VaeConfig config_;
   Conv2d conv_in_;
   std::vector<DownBlock> down_blocks_;
