@@ -1,0 +1,54 @@
+// What adapters are read against: the adaptable linear layers of the loaded models, and the names by which files call them.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "lora/adapter.h"
+#include "nn/params.h"
+
+namespace fx {
+
+// The place of a module of a file in the model.
+struct ModulePlace {
+  size_t slot = 0;  // index into AdapterTarget::slots()
+  RowRange rows;    // of the slot's layer; count >= 1
+  bool exchange_halves = false;  // the file has the two halves of B's rows in the other order
+};
+
+class AdapterTarget {
+ public:
+  struct Slot {
+    Component component;
+    LoraSlot* slot;
+    Runtime* runtime;
+  };
+
+  // Takes in all slots of a model. `names` and `store` must outlive the target; all layers are declared by now.
+  // Components that are not added are unknown: an adapter's patches on them are reported as unmatched.
+  void add(Component component, const NameMap& names, ParamStore& store);
+
+  // A module by the name that a file gives it, without the component's prefix. Nothing when the model has no such linear
+  // layer.
+  std::optional<ModulePlace> find(Component component, std::string_view module) const;
+
+  // By canonical name.
+  std::optional<size_t> find_slot(Component component, std::string_view canonical) const;
+
+  // All slots, in a fixed order.
+  const std::vector<Slot>& slots() const { return slots_; }
+  bool has(Component component) const { return names_.contains(component); }
+  // nullptr for a component that was not added.
+  const NameMap* names(Component component) const;
+
+ private:
+  std::map<Component, const NameMap*> names_;
+  std::vector<Slot> slots_;
+  std::unordered_map<std::string, size_t> by_name_;  // "transformer/double_blocks.0.img_attn.qkv"
+};
+
+}  // namespace fx
