@@ -58,7 +58,8 @@ std::optional<NameTarget> NameMap::parameter(std::string_view source) const {
 }
 
 bool NameMap::ignored(std::string_view parameter) const {
-  return std::ranges::any_of(ignored_suffixes_, [&](const std::string& suffix) { return parameter.ends_with(suffix); });
+  return std::ranges::any_of(ignored_suffixes_, [&](const auto& suffix) { return parameter.ends_with(suffix); }) ||
+         std::ranges::any_of(ignored_prefixes_, [&](const auto& prefix) { return parameter.starts_with(prefix); });
 }
 
 NameMap clip_name_map(const std::vector<std::string>& parameters) {
@@ -71,10 +72,18 @@ NameMap clip_name_map(const std::vector<std::string>& parameters) {
 
 NameMap t5_name_map(const std::vector<std::string>& parameters) {
   NameMap map = identity_map(parameters);
-  map.ignore_suffix("encoder.embed_tokens.weight");  // tied to shared.weight
+  map.ignore_suffix("encoder.embed_tokens.weight");  // tied to shared.weight, which every published file has
   return map;
 }
 
-NameMap vae_name_map(const std::vector<std::string>& parameters) { return identity_map(parameters); }
+NameMap vae_name_map(const std::vector<std::string>& parameters) {
+  NameMap map = identity_map(parameters);
+  const auto declared = [&](std::string_view prefix) {
+    return std::ranges::any_of(parameters, [&](const std::string& name) { return name.starts_with(prefix); });
+  };
+  if (!declared("encoder.")) map.ignore_prefix("encoder."), map.ignore_prefix("quant_conv.");
+  if (!declared("decoder.")) map.ignore_prefix("decoder."), map.ignore_prefix("post_quant_conv.");
+  return map;
+}
 
 }  // namespace fx

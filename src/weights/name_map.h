@@ -53,19 +53,21 @@ class NameMap {
   void add_module(std::string source, NameTarget target);
   void add_parameter(std::string source, NameTarget target);
   void ignore_suffix(std::string suffix) { ignored_suffixes_.push_back(std::move(suffix)); }
+  void ignore_prefix(std::string prefix) { ignored_prefixes_.push_back(std::move(prefix)); }
   // Names without this prefix are looked up with it too ("text_model.").
   void set_optional_prefix(std::string prefix) { optional_prefix_ = std::move(prefix); }
 
  private:
   std::unordered_map<std::string, NameTarget> modules_;
   std::unordered_map<std::string, NameTarget> parameters_;
-  std::vector<std::string> ignored_suffixes_;
+  std::vector<std::string> ignored_suffixes_, ignored_prefixes_;
   std::string optional_prefix_;
 };
 
 NameMap flux_name_map(const FluxLayout& layout);
 
-// Files and canonical names agree for these; `parameters` are the declared names.
+// Files and canonical names agree for these; `parameters` are the declared names. Of the VAE, the half (encoder or
+// decoder) of which nothing is declared is ignored.
 NameMap clip_name_map(const std::vector<std::string>& parameters);
 NameMap t5_name_map(const std::vector<std::string>& parameters);
 NameMap vae_name_map(const std::vector<std::string>& parameters);

@@ -1,0 +1,66 @@
+#include "pipeline/model.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+#include "io/safetensors.h"
+#include "io/sha256.h"
+#include "nn/bind.h"
+
+namespace fx {
+namespace {
+
+constexpr const char* kDiffusersBase = "diffusion_pytorch_model";
+constexpr const char* kTransformersBase = "model";
+
+FluxLayout layout_of(const FluxConfig& config) {
+  return {config.double_blocks, config.single_blocks, config.hidden(), config.mlp_hidden()};
+}
+
+}  // namespace
+
+std::vector<std::string> parameter_names(const ParamStore& store) {
+  std::vector<std::string> names;
+  for (const Param& param : store.params()) names.push_back(param.name);
+  return names;
+}
+
+Model::Model(Runtime& runtime, const std::filesystem::path& path)
+    : folder(path),
+      configs(read_model_configs(path)),
+      transformer_params(runtime),
+      clip_params(runtime),
+      t5_params(runtime),
+      vae_params(runtime),
+      flux(transformer_params, configs.flux),
+      clip(clip_params, configs.clip),
+      t5(t5_params, configs.t5),
+      decoder(vae_params, configs.vae),
+      clip_tokenizer(load_clip_tokenizer(path / "tokenizer")),
+      t5_tokenizer(load_t5_tokenizer(path / "tokenizer_2")),
+      transformer_names(flux_name_map(layout_of(configs.flux))),
+      clip_names(clip_name_map(parameter_names(clip_params))),
+      t5_names(t5_name_map(parameter_names(t5_params))) {
+  bind_params(transformer_params, *open_sharded(folder / "transformer", kDiffusersBase), transformer_names, "transformer");
+  bind_params(clip_params, *open_sharded(folder / "text_encoder", kTransformersBase), clip_names, "text_encoder");
+  bind_params(t5_params, *open_sharded(folder / "text_encoder_2", kTransformersBase), t5_names, "text_encoder_2");
+  bind_params(vae_params, *open_sharded(folder / "vae", kDiffusersBase), vae_name_map(parameter_names(vae_params)), "vae");
+}
+
+int64_t Model::clip_tokens() const { return std::min(clip_tokenizer->model_max_length(), configs.clip.max_positions); }
+
+std::string model_hash(const std::filesystem::path& folder) {
+  std::set<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "transformer")) {
+    if (entry.path().extension() == ".safetensors") files.insert(entry.path());
+  }
+  check(!files.empty(), ErrorCode::bad_file, "{}: no .safetensors file", (folder / "transformer").string());
+  std::string digests;
+  for (const auto& file : files) digests += sha256_file(file);
+  // One file is known by its own hash; several by the hash of theirs.
+  if (files.size() > 1) digests = sha256_hex(std::as_bytes(std::span(digests)));
+  return digests.substr(0, 10);
+}
+
+}  // namespace fx

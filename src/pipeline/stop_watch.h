@@ -1,0 +1,21 @@
+// Wall time between two points.
+#pragma once
+
+#include <chrono>
+#include <utility>
+
+namespace fx {
+
+class StopWatch {
+ public:
+  // Seconds since the last call, or since construction.
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(start_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace fx
