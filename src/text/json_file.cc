@@ -1,0 +1,134 @@
+#include "text/json_file.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <string_view>
+
+#include "core/error.h"
+
+namespace fx {
+namespace {
+
+using nlohmann::json;
+
+// Powers of ten as a compiler rounds them.
+const std::array<double, 309>& powers_of_ten() {
+  static const auto table = [] {
+    std::array<double, 309> powers{};
+    for (int e = 0; e < 309; ++e) powers[e] = std::strtod(("1e" + std::to_string(e)).c_str(), nullptr);
+    return powers;
+  }();
+  return table;
+}
+
+double scaled(uint64_t digits, int exponent) {
+  double f = static_cast<double>(digits);
+  for (; exponent < -308 && f != 0; exponent += 308) f /= 1e308;
+  if (f == 0) return f;
+  if (exponent > 308) return std::numeric_limits<double>::infinity();
+  return exponent >= 0 ? f * powers_of_ten()[exponent] : f / powers_of_ten()[-exponent];
+}
+
+// A JSON number, rounded twice: the first 19 or 20 digits as an integer to double, then times a power of ten.
+double parse_number(std::string_view text) {
+  const bool negative = text.front() == '-';
+  if (negative) text.remove_prefix(1);
+  uint64_t digits = 0;
+  int exponent = 0;
+  bool fraction = false, full = false;
+  size_t i = 0;
+  for (; i < text.size() && text[i] != 'e' && text[i] != 'E'; ++i) {
+    if (text[i] == '.') {
+      fraction = true;
+      continue;
+    }
+    const auto digit = static_cast<uint64_t>(text[i] - '0');
+    full = full || digits > (std::numeric_limits<uint64_t>::max() - digit) / 10;
+    if (!full) digits = digits * 10 + digit;
+    exponent += full ? !fraction : -static_cast<int>(fraction);
+  }
+  if (i < text.size()) {
+    const long written = std::strtol(std::string(text.substr(i + 1)).c_str(), nullptr, 10);
+    exponent += static_cast<int>(std::min(100000L, std::max(-100000L, written)));
+  }
+  const double f = scaled(digits, exponent);
+  return negative ? -f : f;
+}
+
+struct Builder : nlohmann::detail::json_sax_dom_parser<json> {
+  using json_sax_dom_parser::json_sax_dom_parser;
+  bool number_float(double, const std::string& text) { return json_sax_dom_parser::number_float(parse_number(text), text); }
+};
+
+const json& field(const json& object, const char* key, const std::string& file, const char* type) {
+  check(object.is_object() && object.contains(key), ErrorCode::bad_file, "{}: expected {} \"{}\", found none", file, type,
+        key);
+  return object[key];
+}
+
+void check_type(bool right, const json& value, const char* key, const std::string& file, const char* type) {
+  check(right, ErrorCode::bad_file, "{}: expected \"{}\" to be {}, found {}", file, key, type, value.type_name());
+}
+
+}  // namespace
+
+std::string read_text_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  const bool readable = in.good() && !std::filesystem::is_directory(path);
+  check(readable, ErrorCode::bad_file, "{}: expected a file, found {}", path.string(),
+        std::filesystem::exists(path) ? "something that cannot be read" : "none");
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+json read_json_file(const std::filesystem::path& path) {
+  const std::string text = read_text_file(path);
+  json result;
+  try {
+    Builder builder(result);
+    json::sax_parse(text, &builder);
+  } catch (const json::exception& error) {
+    fail(ErrorCode::bad_file, "{}: expected JSON: {}", path.string(), error.what());
+  }
+  check(result.is_object(), ErrorCode::bad_file, "{}: expected a JSON object, found {}", path.string(),
+        result.type_name());
+  return result;
+}
+
+json read_optional_json_file(const std::filesystem::path& path) {
+  return std::filesystem::exists(path) ? read_json_file(path) : json::object();
+}
+
+std::string string_field(const json& object, const char* key, const std::string& file) {
+  const json& value = field(object, key, file, "a string");
+  check_type(value.is_string(), value, key, file, "a string");
+  return value.get<std::string>();
+}
+
+bool bool_field(const json& object, const char* key, const std::string& file) {
+  const json& value = field(object, key, file, "true or false");
+  check_type(value.is_boolean(), value, key, file, "true or false");
+  return value.get<bool>();
+}
+
+bool bool_field(const json& object, const char* key, const std::string& file, bool fallback) {
+  const bool absent = !object.is_object() || !object.contains(key) || object[key].is_null();
+  return absent ? fallback : bool_field(object, key, file);
+}
+
+const json& array_field(const json& object, const char* key, const std::string& file) {
+  const json& value = field(object, key, file, "an array");
+  check_type(value.is_array(), value, key, file, "an array");
+  return value;
+}
+
+const json& object_field(const json& object, const char* key, const std::string& file) {
+  const json& value = field(object, key, file, "an object");
+  check_type(value.is_object(), value, key, file, "an object");
+  return value;
+}
+
+}  // namespace fx
