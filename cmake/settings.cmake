@@ -5,6 +5,14 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
+include(GNUInstallDirs)
+
+# Compiled before is compiled for ever, where ccache is installed.
+find_program(FLUXSWAP_CCACHE ccache DOC "ccache, used as compiler launcher if found")
+if(FLUXSWAP_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${FLUXSWAP_CCACHE})
+endif()
+
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
 endif()
@@ -22,4 +30,5 @@ function(fx_library name)
   add_library(fx_${name} STATIC ${arg_SOURCES})
   target_include_directories(fx_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
   target_link_libraries(fx_${name} PUBLIC ${arg_LIBS})
+  install(TARGETS fx_${name} EXPORT fluxswapTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endfunction()
