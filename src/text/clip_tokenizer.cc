@@ -13,7 +13,7 @@ namespace {
 TokenPipeline read_vocab_and_merges(const std::filesystem::path& dir, const SpecialTokens& special) {
   const std::string vocab_file = (dir / "vocab.json").string(), merges_file = (dir / "merges.txt").string();
   BytePairConfig model;
-  model.vocab = parse_vocab(read_json_file(vocab_file), vocab_file);
+  model.vocab = parse_vocab(read_tokenizer_json(vocab_file), vocab_file);
   model.merges = parse_merges(read_text_file(merges_file), merges_file);
   model.unknown = special.content("unk_token");
   model.end_of_word = "</w>";

@@ -84,7 +84,7 @@ std::string read_text_file(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
-json read_json_file(const std::filesystem::path& path) {
+json read_tokenizer_json(const std::filesystem::path& path) {
   const std::string text = read_text_file(path);
   json result;
   try {
@@ -98,8 +98,8 @@ json read_json_file(const std::filesystem::path& path) {
   return result;
 }
 
-json read_optional_json_file(const std::filesystem::path& path) {
-  return std::filesystem::exists(path) ? read_json_file(path) : json::object();
+json read_optional_tokenizer_json(const std::filesystem::path& path) {
+  return std::filesystem::exists(path) ? read_tokenizer_json(path) : json::object();
 }
 
 std::string string_field(const json& object, const char* key, const std::string& file) {

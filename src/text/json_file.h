@@ -12,9 +12,9 @@ std::string read_text_file(const std::filesystem::path& path);
 
 // The object in the file. Numbers with a fraction are rounded as the tokenizers library rounds them (serde_json without
 // exact rounding), because equal sums of token scores are told apart by their last bits.
-nlohmann::json read_json_file(const std::filesystem::path& path);
+nlohmann::json read_tokenizer_json(const std::filesystem::path& path);
 // The same, or an empty object where there is no such file.
-nlohmann::json read_optional_json_file(const std::filesystem::path& path);
+nlohmann::json read_optional_tokenizer_json(const std::filesystem::path& path);
 
 // Fields that must be there and of that type; Error(bad_file) otherwise.
 std::string string_field(const nlohmann::json& object, const char* key, const std::string& file);

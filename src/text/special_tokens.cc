@@ -45,7 +45,7 @@ std::vector<AddedToken> parse_decoder(const json& config, const std::string& fil
 
 SpecialTokens::SpecialTokens(const std::filesystem::path& dir, const json& defaults)
     : file_((dir / "tokenizer_config.json").string()), config_(defaults) {
-  config_.update(read_optional_json_file(file_));
+  config_.update(read_optional_tokenizer_json(file_));
   for (const char* side : {"padding_side", "truncation_side"}) {
     const json value = config_.value(side, json("right"));
     check(value == "right", ErrorCode::unsupported, "{}: \"{}\": {}; only right is supported", file_, side, value.dump());
@@ -53,7 +53,7 @@ SpecialTokens::SpecialTokens(const std::filesystem::path& dir, const json& defau
   if (config_.contains("added_tokens_decoder"))
     decoder_ = parse_decoder(object_field(config_, "added_tokens_decoder", file_), file_);
   else
-    config_.update(read_optional_json_file(dir / "special_tokens_map.json"));
+    config_.update(read_optional_tokenizer_json(dir / "special_tokens_map.json"));
 }
 
 std::string SpecialTokens::content(const char* key) const {

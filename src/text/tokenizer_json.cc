@@ -72,7 +72,7 @@ bool parse_post_processor(const json& config, TokenPipeline& pipeline, const std
 
 TokenPipeline read_tokenizer_json(const std::filesystem::path& path, bool& has_special) {
   const std::string file = path.string();
-  const json config = read_json_file(path);
+  const json config = read_tokenizer_json(path);
   TokenPipeline pipeline;
   pipeline.normalizer = parse_normalizer(config.value("normalizer", json()), file);
   pipeline.pre_tokenizer = parse_pre_tokenizer(config.value("pre_tokenizer", json()), file);
