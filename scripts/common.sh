@@ -16,7 +16,7 @@ step() {
     return
   fi
   printf 'failed after %d s\n' $((SECONDS - start))
-  tail -n "${STEP_TAIL:-60}" "$log" >&2
+  tail -n "${STEP_TAIL:-40}" "$log" >&2
   printf "%s: step '%s' failed with status %d; see %s\n" "$script" "$name" "$status" "${log#"$root"/}" >&2
   exit 1
 }
