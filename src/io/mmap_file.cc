@@ -27,8 +27,9 @@ MmapFile::MmapFile(std::filesystem::path path) : path_(std::move(path)) {
   // O_NONBLOCK: opening a pipe that nobody writes to must not hang before we can refuse it.
   const Descriptor file{::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.value < 0) {
-    check(errno != ENOENT, ErrorCode::bad_file, "{}: no such file", path_.string());
-    fail(ErrorCode::bad_file, "{}: cannot open the file: {}", path_.string(), std::strerror(errno));
+    const int cause = errno;
+    check(cause != ENOENT, ErrorCode::bad_file, "{}: no such file", path_.string());
+    fail(ErrorCode::bad_file, "{}: cannot open the file: {}", path_.string(), std::strerror(cause));
   }
   struct stat status {};
   check(::fstat(file.value, &status) == 0, ErrorCode::bad_file, "{}: cannot read the size of the file: {}",

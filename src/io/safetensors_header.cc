@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "io/printable.h"
 #include "io/safetensors.h"
 #include "io/safetensors_foreign.h"
 
@@ -53,7 +54,8 @@ class HeaderReader {
 
   template <class... Args>
   [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
-    fail(ErrorCode::bad_file, "{}: {}", label_, fmt::format(format, std::forward<Args>(args)...));
+    constexpr size_t kLongest = 500;
+    fail(ErrorCode::bad_file, "{}: {}", label_, printable(fmt::format(format, std::forward<Args>(args)...), kLongest));
   }
   [[noreturn]] void refuse_value(std::string_view found) const;
   bool scalar(std::string_view found);
@@ -211,14 +213,20 @@ void check_layout(std::vector<TensorInfo>& tensors, uint64_t data_bytes, const s
   uint64_t expected = 0;
   const std::string* previous = nullptr;
   for (const TensorInfo& info : tensors) {
-    check(info.end <= data_bytes, ErrorCode::bad_file,
-          "{}: tensor '{}': its data end at byte {}, but the file has only {} bytes of data; it is cut off, so download "
-          "it again",
-          label, info.name, info.end, data_bytes);
-    check(info.begin >= expected, ErrorCode::bad_file, "{}: the data of the tensors '{}' and '{}' overlap", label,
-          previous ? *previous : "", info.name);
-    check(info.begin == expected, ErrorCode::bad_file, "{}: {} bytes before the data of tensor '{}' belong to no tensor",
-          label, info.begin - expected, info.name);
+    if (info.end > data_bytes) {
+      fail(ErrorCode::bad_file,
+           "{}: tensor '{}': its data end at byte {}, but the file has only {} bytes of data; it is cut off, so download "
+           "it again",
+           label, printable(info.name), info.end, data_bytes);
+    }
+    if (info.begin < expected) {
+      fail(ErrorCode::bad_file, "{}: the data of the tensors '{}' and '{}' overlap", label, printable(*previous),
+           printable(info.name));
+    }
+    if (info.begin > expected) {
+      fail(ErrorCode::bad_file, "{}: {} bytes before the data of tensor '{}' belong to no tensor", label,
+           info.begin - expected, printable(info.name));
+    }
     expected = info.end;
     previous = &info.name;
   }

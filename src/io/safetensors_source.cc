@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "io/json_file.h"
 #include "io/mmap_file.h"
+#include "io/printable.h"
 #include "io/safetensors.h"
 
 namespace fx {
@@ -23,8 +24,10 @@ class SafetensorsSource final : public TensorSource {
     for (TensorInfo& info : header.tensors) {
       info.part = static_cast<uint32_t>(files_.size() - 1);
       const auto [known, added] = index_.emplace(info.name, tensors_.size());
-      check(added, ErrorCode::bad_file, "{}: tensor '{}' is also in {}", path.string(), info.name,
-            files_[tensors_[known->second].part].path().filename().string());
+      if (!added) {
+        fail(ErrorCode::bad_file, "{}: tensor '{}' is also in {}", path.string(),
+             printable(info.name), files_[tensors_[known->second].part].path().filename().string());
+      }
       tensors_.push_back(std::move(info));
     }
     metadata_.merge(header.metadata);
@@ -54,7 +57,8 @@ class SafetensorsSource final : public TensorSource {
 std::string listed(const std::vector<std::string>& names) {
   constexpr size_t kShown = 10;
   const size_t shown = std::min(names.size(), kShown);
-  std::string text = fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<ptrdiff_t>(shown), ", "));
+  std::string text;
+  for (size_t i = 0; i < shown; ++i) text += (i ? ", " : "") + printable(names[i]);
   if (names.size() > shown) text += fmt::format(" and {} more", names.size() - shown);
   return text;
 }
@@ -69,11 +73,12 @@ WeightMap read_weight_map(const fs::path& index) {
   WeightMap weight_map;
   for (const auto& [tensor, shard] : found->items()) {
     check(shard.is_string(), ErrorCode::bad_file, "{}: weight_map: expected a file name for '{}', found {}",
-          index.string(), tensor, shard.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+          index.string(), printable(tensor), shard.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
     const auto name = shard.get<std::string>();
-    const bool plain = !name.empty() && name != "." && name != ".." && name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+    const bool plain = !name.empty() && name != "." && name != ".." &&
+                       name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
     check(plain, ErrorCode::bad_file, "{}: weight_map: '{}' is in '{}', which is not the name of a file in this folder",
-          index.string(), tensor, name);
+          index.string(), printable(tensor), printable(name));
     weight_map.emplace(tensor, name);
   }
   return weight_map;
