@@ -10,25 +10,27 @@ namespace fx {
 namespace {
 
 // Softmax in place. The largest score is subtracted first, so that exp cannot overflow.
-void softmax(std::vector<double>& scores) {
-  const double largest = *std::max_element(scores.begin(), scores.end());
-  double sum = 0;
-  for (double& s : scores) sum += s = std::exp(s - largest);
-  for (double& s : scores) s /= sum;
+template <class Real>
+void softmax(std::vector<Real>& scores) {
+  const Real largest = *std::max_element(scores.begin(), scores.end());
+  Real sum = 0;
+  for (Real& s : scores) sum += s = std::exp(s - largest);
+  for (Real& s : scores) s /= sum;
 }
 
 }  // namespace
 
-void RefOps::do_attention(const AttentionArgs& args) {
+template <class Real>
+void RefOps<Real>::do_attention(const AttentionArgs& args) {
   const int64_t batch = args.q.size(0), queries = args.q.size(1), heads = args.q.size(2), head_size = args.q.size(3);
   const int64_t keys = args.k.size(1);
-  std::vector<double> scores, sums(head_size);
+  std::vector<Real> scores, sums(head_size);
   for (int64_t b = 0; b < batch; ++b) {
     for (int64_t n = 0; n < heads; ++n) {
       for (int64_t i = 0; i < queries; ++i) {
         scores.assign(args.causal ? i + 1 : keys, 0.0);
         for (size_t j = 0; j < scores.size(); ++j) {
-          scores[j] = args.scale * ref::dot(ref::at(args.q, b, i, n), ref::at(args.k, b, j, n), head_size);
+          scores[j] = args.scale * ref::dot<Real>(ref::at(args.q, b, i, n), ref::at(args.k, b, j, n), head_size);
           if (args.bias.defined()) scores[j] += *ref::at(args.bias, n, i, j);
         }
         softmax(scores);
@@ -43,5 +45,8 @@ void RefOps::do_attention(const AttentionArgs& args) {
     }
   }
 }
+
+template void RefOps<double>::do_attention(const AttentionArgs&);
+template void RefOps<float>::do_attention(const AttentionArgs&);
 
 }  // namespace fx

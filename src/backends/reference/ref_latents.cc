@@ -24,18 +24,21 @@ void for_each_pair(const LatentLayoutArgs& args, Function f) {
 
 }  // namespace
 
-void RefOps::do_unpack_latents(const LatentLayoutArgs& args) {
-  const double scaling = args.scaling, shift = args.shift;
+template <class Real>
+void RefOps<Real>::do_unpack_latents(const LatentLayoutArgs& args) {
+  const Real scaling = args.scaling, shift = args.shift;
   for_each_pair(args, [=](float& packed, float& latent) { latent = static_cast<float>(packed / scaling + shift); });
 }
 
-void RefOps::do_pack_latents(const LatentLayoutArgs& args) {
-  const double scaling = args.scaling, shift = args.shift;
+template <class Real>
+void RefOps<Real>::do_pack_latents(const LatentLayoutArgs& args) {
+  const Real scaling = args.scaling, shift = args.shift;
   for_each_pair(args, [=](float& packed, float& latent) { packed = static_cast<float>((latent - shift) * scaling); });
 }
 
 // In f32 by definition, so that every back-end gives the same bytes. NaN becomes 0.
-void RefOps::do_to_rgb8(const ToRgb8Args& args) {
+template <class Real>
+void RefOps<Real>::do_to_rgb8(const ToRgb8Args& args) {
   for (int64_t i = 0; i < args.x.count(); ++i) {
     const float value = args.x.f32()[i] * 0.5f + 0.5f;
     const float clamped = value > 0.0f ? (value < 1.0f ? value : 1.0f) : 0.0f;
@@ -43,11 +46,12 @@ void RefOps::do_to_rgb8(const ToRgb8Args& args) {
   }
 }
 
-void RefOps::do_euler_step(const EulerStepArgs& args) {
+template <class Real>
+void RefOps<Real>::do_euler_step(const EulerStepArgs& args) {
   const int32_t step = *args.step.i32();
   check(0 <= step && step + 1 < args.sigmas.size(0), ErrorCode::internal, "[euler_step] step {} of a schedule of {} steps",
         step, args.sigmas.size(0) - 1);
-  const double change = static_cast<double>(*ref::at(args.sigmas, step + 1)) - *ref::at(args.sigmas, step);
+  const Real change = static_cast<Real>(*ref::at(args.sigmas, step + 1)) - *ref::at(args.sigmas, step);
   for (int64_t b = 0; b < args.sample.size(0); ++b) {
     for (int64_t l = 0; l < args.sample.size(1); ++l) {
       float* sample = ref::at(args.sample, b, l);
@@ -59,6 +63,18 @@ void RefOps::do_euler_step(const EulerStepArgs& args) {
   }
 }
 
-void RefOps::do_advance_step(const AdvanceStepArgs& args) { ++*args.step.i32(); }
+template <class Real>
+void RefOps<Real>::do_advance_step(const AdvanceStepArgs& args) { ++*args.step.i32(); }
+
+template void RefOps<double>::do_unpack_latents(const LatentLayoutArgs&);
+template void RefOps<float>::do_unpack_latents(const LatentLayoutArgs&);
+template void RefOps<double>::do_pack_latents(const LatentLayoutArgs&);
+template void RefOps<float>::do_pack_latents(const LatentLayoutArgs&);
+template void RefOps<double>::do_to_rgb8(const ToRgb8Args&);
+template void RefOps<float>::do_to_rgb8(const ToRgb8Args&);
+template void RefOps<double>::do_euler_step(const EulerStepArgs&);
+template void RefOps<float>::do_euler_step(const EulerStepArgs&);
+template void RefOps<double>::do_advance_step(const AdvanceStepArgs&);
+template void RefOps<float>::do_advance_step(const AdvanceStepArgs&);
 
 }  // namespace fx

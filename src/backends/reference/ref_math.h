@@ -25,23 +25,27 @@ inline const float* row_of_step(const StepVector& vector, int64_t batch) {
   return at(vector.table, step, batch);
 }
 
-inline double dot(const float* a, const float* b, int64_t count) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(a[i]) * b[i];
+template <class Real>
+Real dot(const float* a, const float* b, int64_t count) {
+  Real sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += static_cast<Real>(a[i]) * b[i];
   return sum;
 }
 
-inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+template <class Real>
+Real sigmoid(Real x) {
+  return 1 / (1 + std::exp(-x));
+}
 
-inline double activate(Activation activation, double x) {
-  constexpr double kSqrt2OverPi = 0.79788456080286535588, kSqrtHalf = 0.70710678118654752440;
+template <class Real>
+Real activate(Activation activation, Real x) {
+  constexpr Real kSqrt2OverPi = 0.79788456080286535588, kSqrtHalf = 0.70710678118654752440, kQuick = 1.702, kCubic = 0.044715;
   switch (activation) {
     case Activation::none: return x;
     case Activation::silu: return x * sigmoid(x);
-    case Activation::gelu_tanh: return x / 2 * (1 + std::tanh(kSqrt2OverPi * (x + 0.044715 * x * x * x)));
+    case Activation::gelu_tanh: return x / 2 * (1 + std::tanh(kSqrt2OverPi * (x + kCubic * x * x * x)));
     case Activation::gelu_erf: return x / 2 * (1 + std::erf(x * kSqrtHalf));
-    case Activation::quick_gelu: return x * sigmoid(1.702 * x);
+    case Activation::quick_gelu: return x * sigmoid(kQuick * x);
   }
   return x;
 }

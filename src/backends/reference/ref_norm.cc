@@ -7,28 +7,32 @@
 namespace fx {
 namespace {
 
+template <class Real>
 struct Moments {
-  double mean, inverse_deviation;
+  Real mean, inverse_deviation;
 };
 
-Moments moments(const float* x, int64_t count, double eps) {
-  double mean = 0, variance = 0;
+template <class Real>
+Moments<Real> moments(const float* x, int64_t count, Real eps) {
+  Real mean = 0, variance = 0;
   for (int64_t c = 0; c < count; ++c) mean += x[c];
   mean /= count;
   for (int64_t c = 0; c < count; ++c) variance += (x[c] - mean) * (x[c] - mean);
   return {mean, 1 / std::sqrt(variance / count + eps)};
 }
 
-double inverse_rms(const float* x, int64_t count, double eps) {
-  return 1 / std::sqrt(ref::dot(x, x, count) / count + eps);
+template <class Real>
+Real inverse_rms(const float* x, int64_t count, Real eps) {
+  return 1 / std::sqrt(ref::dot<Real>(x, x, count) / count + eps);
 }
 
 // x: (D), one head of one token; pe: (D/2, 2), cosine and sine of its position.
-void norm_rope(float* x, const float* gain, const float* pe, int64_t head_size, double eps) {
-  const double inverse = inverse_rms(x, head_size, eps);
+template <class Real>
+void norm_rope(float* x, const float* gain, const float* pe, int64_t head_size, Real eps) {
+  const Real inverse = inverse_rms<Real>(x, head_size, eps);
   for (int64_t i = 0; i < head_size; i += 2) {
-    const double cosine = pe[i], sine = pe[i + 1];
-    const double even = x[i] * inverse * gain[i], odd = x[i + 1] * inverse * gain[i + 1];
+    const Real cosine = pe[i], sine = pe[i + 1];
+    const Real even = x[i] * inverse * gain[i], odd = x[i + 1] * inverse * gain[i + 1];
     x[i] = static_cast<float>(even * cosine - odd * sine);
     x[i + 1] = static_cast<float>(even * sine + odd * cosine);
   }
@@ -36,7 +40,8 @@ void norm_rope(float* x, const float* gain, const float* pe, int64_t head_size, 
 
 }  // namespace
 
-void RefOps::do_ln_modulate(const LnModulateArgs& args) {
+template <class Real>
+void RefOps<Real>::do_ln_modulate(const LnModulateArgs& args) {
   const int64_t channels = args.x.size(2);
   for (int64_t b = 0; b < args.x.size(0); ++b) {
     const float* scale = ref::row_of_step(args.scale, b);
@@ -44,21 +49,22 @@ void RefOps::do_ln_modulate(const LnModulateArgs& args) {
     for (int64_t l = 0; l < args.x.size(1); ++l) {
       const float* x = ref::at(args.x, b, l);
       float* y = ref::at(args.y, b, l);
-      const Moments m = moments(x, channels, args.eps);
+      const Moments<Real> m = moments<Real>(x, channels, args.eps);
       for (int64_t c = 0; c < channels; ++c) {
-        y[c] = static_cast<float>((x[c] - m.mean) * m.inverse_deviation * (1.0 + scale[c]) + shift[c]);
+        y[c] = static_cast<float>((x[c] - m.mean) * m.inverse_deviation * (1 + static_cast<Real>(scale[c])) + shift[c]);
       }
     }
   }
 }
 
-void RefOps::do_layer_norm(const LayerNormArgs& args) {
+template <class Real>
+void RefOps<Real>::do_layer_norm(const LayerNormArgs& args) {
   const int64_t channels = args.x.size(2);
   for (int64_t b = 0; b < args.x.size(0); ++b) {
     for (int64_t l = 0; l < args.x.size(1); ++l) {
       const float* x = ref::at(args.x, b, l);
       float* y = ref::at(args.y, b, l);
-      const Moments m = moments(x, channels, args.eps);
+      const Moments<Real> m = moments<Real>(x, channels, args.eps);
       for (int64_t c = 0; c < channels; ++c) {
         y[c] = static_cast<float>((x[c] - m.mean) * m.inverse_deviation * *ref::at(args.gain, c) +
                                   *ref::at(args.bias, c));
@@ -67,32 +73,35 @@ void RefOps::do_layer_norm(const LayerNormArgs& args) {
   }
 }
 
-void RefOps::do_rms_norm(const RmsNormArgs& args) {
+template <class Real>
+void RefOps<Real>::do_rms_norm(const RmsNormArgs& args) {
   const int64_t channels = args.x.size(2);
   for (int64_t b = 0; b < args.x.size(0); ++b) {
     for (int64_t l = 0; l < args.x.size(1); ++l) {
       const float* x = ref::at(args.x, b, l);
       float* y = ref::at(args.y, b, l);
-      const double inverse = inverse_rms(x, channels, args.eps);
+      const Real inverse = inverse_rms<Real>(x, channels, args.eps);
       for (int64_t c = 0; c < channels; ++c) y[c] = static_cast<float>(x[c] * inverse * *ref::at(args.gain, c));
     }
   }
 }
 
-void RefOps::do_qk_norm_rope(const QkNormRopeArgs& args) {
+template <class Real>
+void RefOps<Real>::do_qk_norm_rope(const QkNormRopeArgs& args) {
   const int64_t head_size = args.q.size(3);
   for (int64_t b = 0; b < args.q.size(0); ++b) {
     for (int64_t l = 0; l < args.q.size(1); ++l) {
       const float* pe = ref::at(args.pe, l);
       for (int64_t n = 0; n < args.q.size(2); ++n) {
-        norm_rope(ref::at(args.q, b, l, n), args.q_gain.f32(), pe, head_size, args.eps);
-        norm_rope(ref::at(args.k, b, l, n), args.k_gain.f32(), pe, head_size, args.eps);
+        norm_rope<Real>(ref::at(args.q, b, l, n), args.q_gain.f32(), pe, head_size, args.eps);
+        norm_rope<Real>(ref::at(args.k, b, l, n), args.k_gain.f32(), pe, head_size, args.eps);
       }
     }
   }
 }
 
-void RefOps::do_group_norm(const GroupNormArgs& args) {
+template <class Real>
+void RefOps<Real>::do_group_norm(const GroupNormArgs& args) {
   const int64_t pixels = args.x.size(1) * args.x.size(2), channels = args.x.size(3);
   const int64_t group_size = channels / args.groups;
   std::vector<float> group(pixels * group_size);  // the group's elements, dense
@@ -103,16 +112,27 @@ void RefOps::do_group_norm(const GroupNormArgs& args) {
       for (int64_t p = 0; p < pixels; ++p) {
         for (int64_t c = 0; c < group_size; ++c) group[p * group_size + c] = x[p * channels + c];
       }
-      const Moments m = moments(group.data(), pixels * group_size, args.eps);
+      const Moments<Real> m = moments<Real>(group.data(), pixels * group_size, args.eps);
       for (int64_t p = 0; p < pixels; ++p) {
         for (int64_t c = 0; c < group_size; ++c) {
-          const double value = (group[p * group_size + c] - m.mean) * m.inverse_deviation *
+          const Real value = (group[p * group_size + c] - m.mean) * m.inverse_deviation *
                                    *ref::at(args.gain, g * group_size + c) + *ref::at(args.bias, g * group_size + c);
-          y[p * channels + c] = static_cast<float>(args.silu ? ref::activate(Activation::silu, value) : value);
+          y[p * channels + c] = static_cast<float>(args.silu ? ref::activate<Real>(Activation::silu, value) : value);
         }
       }
     }
   }
 }
+
+template void RefOps<double>::do_ln_modulate(const LnModulateArgs&);
+template void RefOps<float>::do_ln_modulate(const LnModulateArgs&);
+template void RefOps<double>::do_layer_norm(const LayerNormArgs&);
+template void RefOps<float>::do_layer_norm(const LayerNormArgs&);
+template void RefOps<double>::do_rms_norm(const RmsNormArgs&);
+template void RefOps<float>::do_rms_norm(const RmsNormArgs&);
+template void RefOps<double>::do_qk_norm_rope(const QkNormRopeArgs&);
+template void RefOps<float>::do_qk_norm_rope(const QkNormRopeArgs&);
+template void RefOps<double>::do_group_norm(const GroupNormArgs&);
+template void RefOps<float>::do_group_norm(const GroupNormArgs&);
 
 }  // namespace fx

@@ -4,6 +4,6 @@
 
 namespace fx {
 
-std::unique_ptr<Ops> make_reference_ops() { return std::make_unique<RefOps>(); }
+std::unique_ptr<Ops> make_reference_ops() { return std::make_unique<RefOps<double>>(); }
 
 }  // namespace fx

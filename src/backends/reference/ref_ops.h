@@ -9,6 +9,8 @@
 
 namespace fx {
 
+// Real is double. The parity tests also run RefOps<float>: what a naive implementation in f32 would lose.
+template <class Real>
 class RefOps final : public Ops {
  public:
   RefOps() : runtime_(make_host_runtime()) {}
