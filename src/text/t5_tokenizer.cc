@@ -38,7 +38,7 @@ std::unique_ptr<Tokenizer> load_t5_tokenizer(const std::filesystem::path& dir) {
   check(std::filesystem::exists(json_file) || std::filesystem::exists(model_file), ErrorCode::bad_file,
         "{}: expected tokenizer.json or spiece.model, found neither", dir.string());
   bool has_special = false;
-  TokenPipeline pipeline = std::filesystem::exists(json_file) ? read_tokenizer_json(json_file, has_special)
+  TokenPipeline pipeline = std::filesystem::exists(json_file) ? parse_tokenizer_json(json_file, has_special)
                                                               : read_sentencepiece(model_file, special);
   special.apply(pipeline);
   if (!has_special) pipeline.suffix = {pipeline.eos_id};

@@ -70,7 +70,7 @@ bool parse_post_processor(const json& config, TokenPipeline& pipeline, const std
 
 }  // namespace
 
-TokenPipeline read_tokenizer_json(const std::filesystem::path& path, bool& has_special) {
+TokenPipeline parse_tokenizer_json(const std::filesystem::path& path, bool& has_special) {
   const std::string file = path.string();
   const json config = read_tokenizer_json(path);
   TokenPipeline pipeline;

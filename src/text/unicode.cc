@@ -44,6 +44,9 @@ constexpr std::array<Shift, 10> kNewLowerCase{{{0x1C89, 0x1C89, 1},
                                                {0x10D50, 0x10D65, 0x20},
                                                {0x16EA0, 0x16EB8, 0x1B}}};
 
+// Combining marks, for the bounds of grapheme clusters (unicode-segmentation with Unicode 17).
+constexpr std::array<Range, 3> kNewMarks{{{0x0897, 0x0897}, {0x1ACF, 0x1ADD}, {0x1AE0, 0x1AEB}}};
+
 template <class Table>
 auto find_range(const Table& table, char32_t c) {
   return std::find_if(table.begin(), table.end(), [c](const auto& r) { return r.first <= c && c <= r.last; });
@@ -90,12 +93,12 @@ std::u32string_view lower_case(char32_t c, char32_t (&buffer)[2]) {
 }
 
 size_t grapheme_end(std::u32string_view text, size_t begin) {
+  const auto known = [](char32_t c) {  // utf8proc takes the new marks for unassigned: show it U+0301 instead
+    return static_cast<utf8proc_int32_t>(find_range(kNewMarks, c) != kNewMarks.end() ? 0x301 : c);
+  };
   utf8proc_int32_t state = 0;
   size_t end = begin + 1;
-  while (end < text.size() &&
-         !utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(text[end - 1]),
-                                           static_cast<utf8proc_int32_t>(text[end]), &state))
-    ++end;
+  while (end < text.size() && !utf8proc_grapheme_break_stateful(known(text[end - 1]), known(text[end]), &state)) ++end;
   return end;
 }
 
