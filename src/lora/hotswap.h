@@ -88,8 +88,8 @@ class HotSwap {
   // stage and publish.
   SwapReport apply(const AdapterSet& adapters) { return publish(stage(adapters)); }
 
-  // New scales for the active adapters, in their order; no matrix is touched. Throws invalid_argument for another number of
-  // scales.
+  // New scales for the active adapters, in their order, for all components; no matrix is touched. Throws invalid_argument
+  // for another number of scales.
   SwapReport set_scales(const std::vector<float>& scales);
 
   // Makes room for the largest of these sets in every slot at once, so that no later publish of any of them changes
@@ -103,11 +103,21 @@ class HotSwap {
 
  private:
   using PartsBySlot = std::vector<std::vector<SlotPart>>;
+  // The state against which a set is staged.
+  struct Snapshot {
+    uint64_t version = 0;
+    PartsBySlot parts;
+    std::vector<SlotSize> sizes;
+  };
+  Snapshot snapshot() const;
   PartsBySlot parts_of(const AdapterSet& adapters) const;
-  StagedAdapters stage_locked(const AdapterSet& adapters) const;
-  void grow_for(const StagedAdapters& staged);
+  StagedAdapters stage_against(const Snapshot& now, const AdapterSet& adapters) const;
+  StagedAdapters::Image image_of(size_t slot, std::vector<SlotPart> parts, const SlotSize& size, bool matrices) const;
+  bool grow_for(const std::vector<StagedAdapters::Image>& images);
   void write(const StagedAdapters::Image& image, SwapReport& report);
-  void write_images(const StagedAdapters& staged, SwapReport& report);
+  void clear(size_t slot, SwapReport& report);
+  static void note_change(Component component, SwapReport& report);
+  void synchronize();
 
   AdapterSlots* slots_;
   mutable std::mutex mutex_;  // guards all below, and the slots
