@@ -1,0 +1,180 @@
+// y = activation(x weight^T + bias + LoRA), or y += gate * (...), in tiles.
+//
+// The weight is cut into panels of tile_columns rows. A thread packs a panel once (it then lies in the second-level
+// cache) and multiplies all its rows of x with it, twelve at a time; each finished tile gets its epilogue at once.
+#include <algorithm>
+#include <limits>
+
+#include "backends/cpu/cpu_ops.h"
+#include "backends/cpu/lora_product.h"
+#include "backends/cpu/parallel.h"
+#include "backends/cpu/rows.h"
+
+namespace fx {
+namespace {
+
+// Up to this many rows, reading the weight once straight from memory beats packing it.
+constexpr int64_t kFewRows = 6;
+
+// Everything a thread needs to compute any tile.
+struct Product {
+  const Kernels& kernels;
+  Rows x;
+  int64_t rows = 0, depth = 0;
+  const float* weight = nullptr;  // (columns, depth)
+  const float* bias = nullptr;
+  struct Output {
+    Rows y;
+    int64_t columns = 0;
+    Activation activation = Activation::none;
+  } outputs[2];
+  bool add = false;
+  StepRows gate;
+  const LoraProduct* lora = nullptr;  // null: none active
+  const float* t = nullptr;           // (rows, used ranks)
+  int tile_rows = 0;
+
+  int64_t panels(int output) const {
+    return (outputs[output].columns + kernels.tile_columns - 1) / kernels.tile_columns;
+  }
+  int64_t panels() const { return panels(0) + panels(1); }
+  int64_t tiles() const { return (rows + tile_rows - 1) / tile_rows; }
+};
+
+// Twelve rows that lie a multiple of 4 KiB apart share one set of the first-level cache, which has eight ways.
+int choose_tile_rows(const Kernels& kernels, const Rows& x) {
+  return x.row_stride % 1024 == 0 ? std::min(kernels.tile_rows, 8) : kernels.tile_rows;
+}
+
+struct Panel {
+  const Product::Output* output;
+  int64_t column;      // first column within the output
+  int64_t weight_row;  // the same within the weight
+  int columns;
+};
+
+Panel locate(const Product& p, int64_t index) {
+  const int output = index < p.panels(0) ? 0 : 1;
+  const int64_t column = (output == 0 ? index : index - p.panels(0)) * p.kernels.tile_columns;
+  return {&p.outputs[output], column, column + (output == 0 ? 0 : p.outputs[0].columns),
+          static_cast<int>(std::min<int64_t>(p.kernels.tile_columns, p.outputs[output].columns - column))};
+}
+
+// One tile from its first row on. `packed` is the panel of the weight (unused for few rows), `lora_panel` null or the
+// panel of b.
+void compute_tile(const Product& p, const Panel& panel, int64_t first_row, const float* packed,
+                  const float* lora_panel) {
+  const int rows = static_cast<int>(std::min<int64_t>(p.tile_rows, p.rows - first_row));
+  const float *x[kMaxTileRows], *t[kMaxTileRows], *gate[kMaxTileRows];
+  float* y[kMaxTileRows];
+  for (int i = 0; i < rows; ++i) {
+    const int64_t row = first_row + i;
+    x[i] = p.x[row];
+    y[i] = panel.output->y[row] + panel.column;
+    if (p.gate.base) gate[i] = p.gate[row / p.x.per_batch] + panel.weight_row;
+    if (lora_panel) t[i] = p.t + row * p.lora->used_ranks();
+  }
+  alignas(64) float c[kMaxTileRows * kMaxTileColumns];
+  const int width = p.kernels.tile_columns;
+  if (packed) {
+    p.kernels.multiply(x, rows, packed, p.depth, c, width, false);
+  } else {
+    p.kernels.multiply_few(x, rows, p.weight + panel.weight_row * p.depth, p.depth, panel.columns, p.depth, c);
+  }
+  if (lora_panel) p.kernels.multiply(t, rows, lora_panel, p.lora->used_ranks(), c, width, true);
+  p.kernels.finish_tile({.c = c,
+                         .bias = p.bias ? p.bias + panel.weight_row : nullptr,
+                         .gate = p.gate.base ? gate : nullptr,
+                         .y = y,
+                         .rows = rows,
+                         .columns = panel.columns,
+                         .activation = panel.output->activation,
+                         .add = p.add});
+}
+
+struct Grid {
+  int column_parts = 1, row_parts = 1;
+};
+
+// How to cut panels x tiles over the threads: least work for the busiest, where packing a panel counts as two tiles.
+Grid choose_grid(int64_t panels, int64_t tiles, int threads) {
+  Grid best;
+  int64_t best_cost = std::numeric_limits<int64_t>::max();
+  for (int columns = 1; columns <= threads; ++columns) {
+    const int rows = threads / columns;
+    const int64_t cost = ((panels + columns - 1) / columns) * ((tiles + rows - 1) / rows + 2);
+    if (cost < best_cost) best_cost = cost, best = {columns, rows};
+  }
+  return best;
+}
+
+int64_t panel_floats(const Product& p, int64_t lora_capacity) {
+  return (p.depth + lora_capacity) * p.kernels.tile_columns;
+}
+
+// `scratch` has room for panel_floats per thread.
+void run(const Product& p, int threads, int64_t lora_capacity, float* scratch) {
+  constexpr int64_t kProductsPerThread = 1 << 18;  // about 4 us of one core
+  const int64_t columns = p.outputs[0].columns + p.outputs[1].columns;
+  const int useful = static_cast<int>(std::clamp<int64_t>(p.rows * columns * p.depth / kProductsPerThread, 1, threads));
+  const Grid grid = choose_grid(p.panels(), p.tiles(), useful);
+  const bool few = p.rows <= kFewRows;
+  parallel_ranges(threads, grid.column_parts * grid.row_parts, 1, [&](int64_t begin, int64_t end, int thread) {
+    float* packed = scratch + thread * panel_floats(p, lora_capacity);
+    float* lora_panel = packed + p.depth * p.kernels.tile_columns;
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t i = part / grid.row_parts, j = part % grid.row_parts;
+      const int64_t first_tile = p.tiles() * j / grid.row_parts, last_tile = p.tiles() * (j + 1) / grid.row_parts;
+      const int64_t last_panel = p.panels() * (i + 1) / grid.column_parts;
+      for (int64_t index = p.panels() * i / grid.column_parts; index < last_panel; ++index) {
+        const Panel panel = locate(p, index);
+        if (!few) {
+          p.kernels.pack_transposed(p.weight + panel.weight_row * p.depth, p.depth, panel.columns, p.depth, packed);
+        }
+        const bool lora = p.lora && p.lora->pack(p.kernels, panel.weight_row, panel.columns, lora_panel);
+        for (int64_t tile = first_tile; tile < last_tile; ++tile) {
+          compute_tile(p, panel, tile * p.tile_rows, few ? nullptr : packed, lora ? lora_panel : nullptr);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void CpuOps::do_linear(const LinearArgs& args) {
+  Product product{.kernels = kernels_, .x = Rows(args.x)};
+  product.rows = args.x.size(0) * args.x.size(1);
+  product.depth = args.x.size(2);
+  product.weight = args.weight.f32();
+  product.bias = args.bias.f32();
+  product.add = args.add;
+  if (args.gate.defined()) product.gate = StepRows(args.gate);
+  product.tile_rows = choose_tile_rows(kernels_, product.x);
+  for (int i = 0; i < 2; ++i) {
+    const LinearOutput& output = args.outputs[i];
+    if (output.y.defined()) product.outputs[i] = {Rows(output.y), output.y.size(2), output.activation};
+  }
+  if (product.rows == 0) return;
+
+  const LoraProduct lora(args.lora);
+  const int64_t capacity = args.lora.defined() ? args.lora.a.size(0) : 0;
+  // Sized for the capacity, not for the ranks in use, so that another adapter does not allocate.
+  float* panels = scratch(product.rows * capacity + threads_ * panel_floats(product, capacity));
+  if (lora.active()) {
+    float* t = panels + threads_ * panel_floats(product, capacity);
+    Product down{.kernels = kernels_, .x = product.x, .rows = product.rows, .depth = product.depth};
+    down.weight = lora.a();
+    down.tile_rows = product.tile_rows;
+    down.outputs[0].columns = lora.used_ranks();
+    down.outputs[0].y.base = t;
+    down.outputs[0].y.per_batch = product.rows;
+    down.outputs[0].y.row_stride = lora.used_ranks();
+    run(down, threads_, capacity, panels);
+    product.lora = &lora;
+    product.t = t;
+  }
+  run(product, threads_, capacity, panels);
+}
+
+}  // namespace fx

@@ -1,0 +1,27 @@
+#include "backends/cpu/cpu_ops.h"
+
+#include <omp.h>
+
+#include "backends/make_ops.h"
+#include "core/error.h"
+
+namespace fx {
+
+CpuOps::CpuOps(int threads, InstructionSet set)
+    : threads_(threads), kernels_(kernels_for(set)), runtime_(make_host_runtime()) {}
+
+float* CpuOps::scratch(int64_t floats) {
+  if (!scratch_.tensor().defined() || scratch_.tensor().count() < floats) {
+    scratch_.reset();  // first, so that old and new do not add up in the peak
+    scratch_ = Buffer(*runtime_, DType::f32, {floats});
+  }
+  return scratch_.tensor().f32();
+}
+
+std::unique_ptr<Ops> make_cpu_ops(int threads) {
+  check(threads >= 0, ErrorCode::invalid_argument, "the number of threads must be 0 (all cores) or more, found {}",
+        threads);
+  return std::make_unique<CpuOps>(threads > 0 ? threads : omp_get_num_procs(), best_instruction_set());
+}
+
+}  // namespace fx

@@ -1,0 +1,170 @@
+// The inner loop of every matrix product: a tile of sums that stays in registers, fed by a packed panel.
+#include "backends/cpu/kernels/table.h"
+#include "backends/cpu/kernels/vec.h"
+
+namespace fx::FX_ISA {
+namespace {
+
+// 24 of 32 vector registers (12 of 16 with AVX2) hold sums; the rest holds two vectors of the panel and a broadcast.
+constexpr int kTileVectors = 2;
+constexpr int kTileColumns = kTileVectors * kLanes;
+constexpr int kTileRows = kLanes == 16 ? 12 : 6;
+// Sums run over at most this many products before they are added up: keeps rounding small for deep products.
+constexpr int64_t kChunk = 512;
+
+template <int Rows>
+void multiply_rows(const float* const* a, const float* panel, int64_t depth, float* c, int64_t c_stride,
+                   bool accumulate) {
+  const float* row[Rows];
+  Vec sum[Rows][kTileVectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i) {
+    row[i] = a[i];
+#pragma GCC unroll 2
+    for (int j = 0; j < kTileVectors; ++j) sum[i][j] = Vec{};
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    Vec b[kTileVectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < kTileVectors; ++j) b[j] = load(panel + k * kTileColumns + j * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+      const Vec x = splat(row[i][k]);
+#pragma GCC unroll 2
+      for (int j = 0; j < kTileVectors; ++j) sum[i][j] += x * b[j];
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 2
+    for (int j = 0; j < kTileVectors; ++j) {
+      float* target = c + i * c_stride + j * kLanes;
+      store(target, accumulate ? load(target) + sum[i][j] : sum[i][j]);
+    }
+  }
+}
+
+using MultiplyRows = void (*)(const float* const*, const float*, int64_t, float*, int64_t, bool);
+constexpr MultiplyRows kMultiplyRows[] = {
+    multiply_rows<1>, multiply_rows<2>, multiply_rows<3>, multiply_rows<4>,
+    multiply_rows<5>, multiply_rows<6>,
+#if defined(__AVX512F__)
+    multiply_rows<7>, multiply_rows<8>, multiply_rows<9>, multiply_rows<10>,
+    multiply_rows<11>, multiply_rows<12>,
+#endif
+};
+static_assert(sizeof kMultiplyRows / sizeof kMultiplyRows[0] == kTileRows);
+
+void multiply(const float* const* a, int rows, const float* panel, int64_t depth, float* c, int64_t c_stride,
+              bool accumulate) {
+  const float* row[kTileRows];
+  for (int i = 0; i < rows; ++i) row[i] = a[i];
+  for (int64_t k = 0; k < depth; k += kChunk) {
+    const int64_t chunk = depth - k < kChunk ? depth - k : kChunk;
+    kMultiplyRows[rows - 1](row, panel + k * kTileColumns, chunk, c, c_stride, accumulate || k > 0);
+    for (int i = 0; i < rows; ++i) row[i] += chunk;
+  }
+}
+
+// Four weight rows against Rows rows of a, all of them streamed along their dense axis.
+template <int Rows>
+void multiply_few_rows(const float* const* a, const float* weight, int64_t stride, int columns, int64_t depth,
+                       float* c) {
+  constexpr int kColumns = 4;
+  for (int first = 0; first < columns; first += kColumns) {
+    const int count = columns - first < kColumns ? columns - first : kColumns;
+    const float* w[kColumns];
+    for (int j = 0; j < kColumns; ++j) w[j] = weight + (first + (j < count ? j : 0)) * stride;
+    Vec sum[Rows][kColumns] = {};
+    const auto step = [&](auto&& fetch) {
+      Vec x[Rows];
+#pragma GCC unroll 4
+      for (int i = 0; i < Rows; ++i) x[i] = fetch(a[i]);
+#pragma GCC unroll 4
+      for (int j = 0; j < kColumns; ++j) {
+        const Vec y = fetch(w[j]);
+#pragma GCC unroll 4
+        for (int i = 0; i < Rows; ++i) sum[i][j] += x[i] * y;
+      }
+    };
+    int64_t k = 0;
+    for (; k + kLanes <= depth; k += kLanes) step([k](const float* p) { return load(p + k); });
+    if (k < depth) step([k, depth](const float* p) { return load_part(p + k, depth - k); });
+    for (int i = 0; i < Rows; ++i) {
+      for (int j = 0; j < count; ++j) c[i * kTileColumns + first + j] = sum_lanes(sum[i][j]);
+    }
+  }
+}
+
+void multiply_few(const float* const* a, int rows, const float* weight, int64_t stride, int columns, int64_t depth,
+                  float* c) {
+  for (; rows >= 4; rows -= 4, a += 4, c += 4 * kTileColumns) {
+    multiply_few_rows<4>(a, weight, stride, columns, depth, c);
+  }
+  if (rows == 3) multiply_few_rows<3>(a, weight, stride, columns, depth, c);
+  if (rows == 2) multiply_few_rows<2>(a, weight, stride, columns, depth, c);
+  if (rows == 1) multiply_few_rows<1>(a, weight, stride, columns, depth, c);
+}
+
+// Transposes a square of kLanes x kLanes: log2(kLanes) rounds, each of which exchanges halves between two rows.
+template <int Half>
+inline void exchange(Vec* v) {
+  IntVec low, high;
+  for (int i = 0; i < kLanes; ++i) {
+    low[i] = (i & Half) ? kLanes + i - Half : i;
+    high[i] = (i & Half) ? kLanes + i : i + Half;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if (i & Half) continue;
+    const Vec a = v[i], b = v[i + Half];
+    v[i] = __builtin_shuffle(a, b, low);
+    v[i + Half] = __builtin_shuffle(a, b, high);
+  }
+}
+
+inline void transpose(Vec* v) {
+  if constexpr (kLanes == 16) exchange<8>(v);
+  exchange<4>(v);
+  exchange<2>(v);
+  exchange<1>(v);
+}
+
+void pack_transposed(const float* source, int64_t stride, int count, int64_t depth, float* panel) {
+  for (int group = 0; group < kTileColumns; group += kLanes) {
+    float* target = panel + group;
+    int64_t k = 0;
+    for (; k + kLanes <= depth; k += kLanes) {
+      Vec v[kLanes];
+#pragma GCC unroll 16
+      for (int j = 0; j < kLanes; ++j) v[j] = group + j < count ? load(source + (group + j) * stride + k) : Vec{};
+      transpose(v);
+#pragma GCC unroll 16
+      for (int j = 0; j < kLanes; ++j) store(target + (k + j) * kTileColumns, v[j]);
+    }
+    for (; k < depth; ++k) {
+      for (int j = 0; j < kLanes; ++j) {
+        target[k * kTileColumns + j] = group + j < count ? source[(group + j) * stride + k] : 0.0f;
+      }
+    }
+  }
+}
+
+void pack_columns(const float* source, int64_t stride, int count, int64_t depth, float* panel) {
+  for (int64_t k = 0; k < depth; ++k, source += stride, panel += kTileColumns) {
+    for (int j = 0; j < kTileColumns; ++j) panel[j] = j < count ? source[j] : 0.0f;
+  }
+}
+
+}  // namespace
+
+void fill_gemm(Kernels& kernels) {
+  kernels.tile_rows = kTileRows;
+  kernels.tile_columns = kTileColumns;
+  kernels.pack_transposed = pack_transposed;
+  kernels.pack_columns = pack_columns;
+  kernels.multiply = multiply;
+  kernels.multiply_few = multiply_few;
+}
+
+}  // namespace fx::FX_ISA
