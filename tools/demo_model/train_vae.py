@@ -1,0 +1,115 @@
+"""Trains the VAE on rendered scenes in every style, so that adapters can draw what the base cannot.
+
+  torchrun --nproc-per-node=2 train_vae.py --out MODEL_DIR --minutes 2.5
+"""
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+import model
+import styles
+from render import Renderer, batch_scenes
+from scenes import sample_training_scene, with_trigger_shape
+from training import FlatTrainer, Team
+
+SCALES = (1, 2, 4)  # edges are compared at these resolutions
+
+
+def edge_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """L1 on differences of neighbours: flat stays flat, edges stay sharp."""
+    total = 0.0
+    for scale in SCALES:
+        error = F.avg_pool2d(made - true, scale) if scale > 1 else made - true
+        total = total + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    return total
+
+
+class Pictures:
+    """Endless batches in -1..1: a third plain, the rest styled or jittered in colour."""
+
+    def __init__(self, team: Team, batch: int, seed: int, pool: int = 4096):
+        self.rng, self.team, self.batch = random.Random(seed * 77 + team.rank), team, batch
+        self.renderer = Renderer(team.device)
+        scenes = [sample_training_scene(self.rng) for _ in range(pool)]
+        scenes = [with_trigger_shape(s, self.rng) if i % 8 == 0 else s for i, s in enumerate(scenes)]
+        self.scenes = batch_scenes(scenes, self.rng).to(team.device)
+        self.looks = ["plain"] * 4 + list(styles.STYLES)
+
+    @torch.no_grad()
+    def next(self, style: str | None = None) -> torch.Tensor:
+        pick = torch.randint(self.scenes.shape.shape[0], (self.batch,), device=self.team.device)
+        part = type(self.scenes)(self.scenes.shape[pick], self.scenes.color[pick], self.scenes.xyr[pick].clone(),
+                                 self.scenes.background[pick], self.rng.randrange(1 << 30))
+        part.xyr[..., :2] += torch.rand(self.batch, 1, 2, device=self.team.device) * 24 - 12
+        images = self.renderer.render(part, style or self.rng.choice(self.looks))
+        if style is None and self.rng.random() < 0.15:  # colours outside the palette
+            images = images[:, torch.randperm(3, device=images.device)]
+        return images * 2 - 1
+
+
+def loss_of(vae, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    posterior = vae.encode(images, return_dict=False)[0]
+    mean, logvar = posterior.mean.float(), posterior.logvar.float()
+    # Besides the posterior's own noise, some that stands for the transformer's errors: the decoder learns to shrug it off.
+    extra = torch.rand(images.shape[0], 1, 1, 1, device=images.device).square() * 0.15
+    latents = mean + torch.randn_like(mean) * ((0.5 * logvar).exp() + extra)
+    made = vae.decode(latents, return_dict=False)[0].float()
+    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    plain = (made - images).abs().mean()
+    return plain + 0.5 * edge_loss(made, images) + (made - images).square().mean() + 2e-3 * kl, plain.detach()
+
+
+@torch.no_grad()
+def measure(vae, pictures: Pictures, batches: int = 16) -> dict:
+    """Global mean and deviation of the latents (they become shift and scaling factor), and PSNR on plain pictures."""
+    latents, errors = [], []
+    for _ in range(batches):
+        images = pictures.next("plain")
+        mean = vae.encode(images, return_dict=False)[0].mode()
+        latents.append(mean.float())
+        errors.append((vae.decode(mean, return_dict=False)[0].float().clamp(-1, 1) - images).square().mean() / 4)
+    latents = torch.cat(latents)
+    spread = latents.std((0, 2, 3))
+    return {"mean": float(latents.mean()), "deviation": float(latents.std()), "psnr": float(-10 * torch.stack(errors).mean().log10()),
+            "channel_deviation": [round(float(s), 3) for s in spread]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=2.5)
+    parser.add_argument("--batch", type=int, default=48, help="pictures per process")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--max-steps", type=int)
+    parser.add_argument("--compile", action="store_true")
+    args = parser.parse_args()
+    team = Team()
+    team.seed(args.seed)
+    vae = model.new_vae().to(team.device).to(memory_format=torch.channels_last)
+    pictures = Pictures(team, args.batch, args.seed)
+    trainer = FlatTrainer([vae], team, args.minutes * 60, args.rate, average=0.998, max_steps=args.max_steps)
+    forward = torch.compile(loss_of) if args.compile else loss_of
+    going = True
+    while going:
+        with team.autocast():
+            loss, plain = forward(vae, pictures.next())
+        going = trainer.step(loss)
+        if trainer.steps % 200 == 0 or not going:
+            team.say(f"vae step {trainer.steps} done {trainer.done:.2f} loss {float(loss.detach()):.4f} l1 {float(plain):.4f}")
+    trainer.swap()
+    numbers = measure(vae, pictures)
+    team.say("vae", numbers)
+    vae.register_to_config(scaling_factor=round(1 / numbers["deviation"], 4), shift_factor=round(numbers["mean"], 4))
+    if team.leads:
+        model.save_vae(args.out, vae)
+    team.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What all training scripts share: one or several GPUs, flat parameters, a schedule by time."""
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+
+class Team:
+    """The processes torchrun started, or this one alone."""
+
+    def __init__(self):
+        self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        cuda = torch.cuda.is_available()
+        self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+        if cuda:
+            torch.cuda.set_device(self.device)
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+            torch.backends.cudnn.benchmark = True
+        if self.size > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if cuda else "gloo")
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def mean(self, tensor: torch.Tensor) -> None:
+        if self.size > 1:
+            dist.all_reduce(tensor)
+            tensor /= self.size
+
+    def seed(self, seed: int) -> None:
+        value = seed * 1000 + self.rank
+        random.seed(value), np.random.seed(value), torch.manual_seed(value)
+
+    def say(self, *words) -> None:
+        if self.leads:
+            print(*words, flush=True)
+
+    def autocast(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+    def close(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+
+
+class FlatTrainer:
+    """AdamW, clipping and a moving average on one flat tensor that all trained parameters are views of.
+
+    The learning rate follows the clock: warm-up, flat, then linear to a twentieth over the last part of `seconds`.
+    """
+
+    def __init__(self, modules, team: Team, seconds: float, peak: float, warmup: int = 150, decay: float = 0.35,
+                 average: float = 0.999, betas=(0.9, 0.98), max_steps: int | None = None):
+        self.parameters = list(dict.fromkeys(p for m in modules for p in m.parameters() if p.requires_grad))
+        total = sum(p.numel() for p in self.parameters)
+        device = team.device
+        self.flat = torch.nn.Parameter(torch.empty(total, device=device))
+        self.grad = torch.zeros(total + 1, device=device)  # the last element carries the clock
+        offset = 0
+        with torch.no_grad():
+            for p in self.parameters:
+                view = self.flat[offset:offset + p.numel()].view_as(p)
+                view.copy_(p)
+                p.data, p.grad = view.data, self.grad[offset:offset + p.numel()].view_as(p)
+                offset += p.numel()
+        if team.size > 1:
+            dist.broadcast(self.flat.data, 0)
+        self.flat.grad = self.grad[:-1]
+        self.average = self.flat.detach().clone()
+        self.keep, self.team, self.seconds, self.peak, self.warmup, self.decay = average, team, seconds, peak, warmup, decay
+        self.max_steps = max_steps
+        self.optimizer = torch.optim.AdamW([self.flat], lr=peak, betas=betas, weight_decay=0.01, fused=device.type == "cuda")
+        self.steps, self.done, self.start = 0, 0.0, time.time()
+
+    def rate(self) -> float:
+        return self.peak * min((self.steps + 1) / self.warmup, 1.0) * max(min((1 - self.done) / self.decay, 1.0), 0.05)
+
+    def step(self, loss: torch.Tensor) -> bool:
+        """One update; False once the time is over (at the same step on every process)."""
+        loss.backward()
+        self.grad[-1] = (time.time() - self.start) / self.seconds
+        self.team.mean(self.grad)
+        if self.steps % 10 == 9:
+            self.done = float(self.grad[-1])
+        gradient = self.grad[:-1]
+        gradient.mul_((1.0 / (gradient.norm() + 1e-6)).clamp(max=1.0))
+        self.optimizer.param_groups[0]["lr"] = self.rate()
+        self.optimizer.step()
+        self.grad.zero_()
+        self.steps += 1
+        keep = min(self.keep, (1 + self.steps) / (10 + self.steps))
+        self.average.lerp_(self.flat.detach(), 1 - keep)
+        return self.done < 1 and (self.max_steps is None or self.steps < self.max_steps)
+
+    def swap(self) -> None:
+        """Exchange weights and their moving average (and back again)."""
+        with torch.no_grad():
+            held = self.flat.detach().clone()
+            self.flat.copy_(self.average)
+            self.average.copy_(held)
+
+    def state(self) -> dict:
+        return {"flat": self.flat.data, "average": self.average, "optimizer": self.optimizer.state_dict(), "steps": self.steps}
+
+    def restore(self, state: dict) -> None:
+        with torch.no_grad():
+            self.flat.copy_(state["flat"])
+            self.average.copy_(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = state["steps"]
