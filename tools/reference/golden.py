@@ -8,7 +8,6 @@ Runs alone after tiny_models.py and adapters.py: `python golden.py [--only tiny-
 """
 
 import argparse
-import copy
 import json
 import re
 

@@ -33,8 +33,10 @@ def modules(root, kind):
 # Transformer
 
 def no_rope(pipe):
-    patch(pipe.transformer.pos_embed, "forward", lambda call, ids: tuple(f(t) for f, t in zip((torch.ones_like, torch.zeros_like),
-                                                                                             call(ids))))
+    def forward(call, ids):
+        cosine, sine = call(ids)
+        return torch.ones_like(cosine), torch.zeros_like(sine)
+    patch(pipe.transformer.pos_embed, "forward", forward)
 
 
 def rope_on_wrong_rows(pipe):
@@ -55,11 +57,10 @@ def rope_axes_even(pipe):
 
 
 def rope_by_halves(pipe):
-    """The rotation pairs element i with i + d/2 (as Llama does) instead of neighbours."""
+    """Tables laid out for pairs i, i + d/2 (as Llama does), read as pairs of neighbours."""
     def forward(call, ids):
         return tuple(torch.cat([table[:, 0::2], table[:, 1::2]], dim=1) for table in call(ids))
     patch(pipe.transformer.pos_embed, "forward", forward)
-    # the halves' order of the tables alone already pairs frequencies with the wrong elements
 
 
 def shift_and_scale_swapped(pipe):

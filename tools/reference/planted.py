@@ -68,10 +68,6 @@ def _final_rows_exchanged(file, component, module, update):
     return update.roll(update.shape[0] // 2, 0) if module == "norm_out.linear" else update
 
 
-def _halves(file, component, module, update):
-    return update if not module.endswith("norm.linear") else None
-
-
 ADAPTER_MISTAKES = {
     "adapter_without_to_k": ("lora-attention", _keep(lambda c, m: not m.endswith("to_k"))),
     "adapter_without_one_to_v": ("lora-attention", _keep(lambda c, m: m != "single_transformer_blocks.1.attn.to_v")),
@@ -79,7 +75,7 @@ ADAPTER_MISTAKES = {
     "adapter_alpha_ignored": ("lora-all", _alpha_ignored),
     "adapter_one_rank_for_all": ("lora-all", _one_rank_for_all),
     "adapter_without_modulation": ("lora-all", _keep(lambda c, m: "norm" not in m)),
-    "adapter_without_single_modulation": ("lora-all", _halves),
+    "adapter_without_single_modulation": ("lora-all", _keep(lambda c, m: not m.endswith(".norm.linear"))),
     "adapter_without_proj_mlp": ("lora-all", _keep(lambda c, m: not m.endswith("proj_mlp"))),
     "adapter_without_embedders": ("lora-all", _keep(lambda c, m: "embed" not in m)),
     "adapter_without_timestep_linear_1": ("lora-all", _keep(lambda c, m: not m.endswith("timestep_embedder.linear_1"))),
