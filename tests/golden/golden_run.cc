@@ -1,0 +1,55 @@
+#include "golden/golden_run.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace fx::test {
+
+std::unique_ptr<Ops> ops_named(const std::string& backend) {
+  return backend == "reference" ? make_reference_ops() : make_cpu_ops();
+}
+
+Engine& engine_for(const std::string& model, const std::string& backend) {
+  static std::map<std::string, std::unique_ptr<Engine>> engines;
+  auto& engine = engines[model + "/" + backend];
+  if (!engine) engine = std::make_unique<Engine>(ops_named(backend), golden_folder() / model / "model");
+  return *engine;
+}
+
+Request request_of(const Golden& golden) {
+  Request request;
+  request.prompt = golden.text("prompt");
+  request.width = golden.number("width");
+  request.height = golden.number("height");
+  request.steps = static_cast<int>(golden.number("steps"));
+  request.guidance = std::stod(golden.text("guidance"));
+  request.seed = static_cast<uint64_t>(golden.number("seed"));
+  request.max_sequence_length = static_cast<int>(golden.number("max_sequence_length"));
+  return request;
+}
+
+std::vector<AdapterChoice> adapters_of(const Golden& golden, const std::string& model) {
+  std::vector<AdapterChoice> choices;
+  std::stringstream list(golden.text("adapters"));
+  for (std::string item; std::getline(list, item, ';');) {
+    const size_t colon = item.rfind(':');
+    choices.push_back({golden_folder() / model / item.substr(0, colon), std::stof(item.substr(colon + 1))});
+  }
+  return choices;
+}
+
+std::vector<std::pair<std::string, std::string>> golden_cases(bool with_adapters) {
+  std::vector<std::pair<std::string, std::string>> cases;
+  for (const auto& model : std::filesystem::directory_iterator(golden_folder())) {
+    if (!model.is_directory()) continue;
+    for (const auto& file : std::filesystem::directory_iterator(model.path())) {
+      if (file.path().extension() != ".safetensors") continue;
+      if (Golden(file.path()).text("adapters").empty() == with_adapters) continue;
+      cases.emplace_back(model.path().filename().string(), file.path().stem().string());
+    }
+  }
+  std::ranges::sort(cases);
+  return cases;
+}
+
+}  // namespace fx::test

@@ -1,0 +1,31 @@
+// Runs the request of a golden file on a back-end.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backends/make_ops.h"
+#include "pipeline/engine.h"
+#include "support/golden.h"
+
+namespace fx::test {
+
+// "reference" or "cpu".
+std::unique_ptr<Ops> ops_named(const std::string& backend);
+
+// Engines are kept for the life of the process: one per model and back-end.
+Engine& engine_for(const std::string& model, const std::string& backend);
+
+Request request_of(const Golden& golden);
+
+// "loras/a.safetensors:0.7;loras/b.safetensors:-1" below the model's golden folder.
+std::vector<AdapterChoice> adapters_of(const Golden& golden, const std::string& model);
+
+// All golden cases as (model, case), those with or without adapters.
+std::vector<std::pair<std::string, std::string>> golden_cases(bool with_adapters);
+
+inline std::filesystem::path case_file(const std::string& model, const std::string& name) {
+  return golden_folder() / model / (name + ".safetensors");
+}
+
+}  // namespace fx::test
