@@ -19,7 +19,7 @@ using nlohmann::json;
 const std::array<double, 309>& powers_of_ten() {
   static const auto table = [] {
     std::array<double, 309> powers{};
-    for (int e = 0; e < 309; ++e) powers[e] = std::strtod(("1e" + std::to_string(e)).c_str(), nullptr);
+    for (int e = 0; e < 309; ++e) powers[e] = std::strtod(fmt::format("1e{}", e).c_str(), nullptr);
     return powers;
   }();
   return table;
@@ -59,9 +59,26 @@ double parse_number(std::string_view text) {
   return negative ? -f : f;
 }
 
-struct Builder : nlohmann::detail::json_sax_dom_parser<json> {
-  using json_sax_dom_parser::json_sax_dom_parser;
+constexpr int kDeepest = 64;  // the readers of some sections recurse
+
+class Builder : public nlohmann::detail::json_sax_dom_parser<json> {
+ public:
+  Builder(json& result, const std::string& file) : json_sax_dom_parser(result), file_(file) {}
+
   bool number_float(double, const std::string& text) { return json_sax_dom_parser::number_float(parse_number(text), text); }
+  bool start_object(size_t size) { return enter() && json_sax_dom_parser::start_object(size); }
+  bool start_array(size_t size) { return enter() && json_sax_dom_parser::start_array(size); }
+  bool end_object() { return --depth_, json_sax_dom_parser::end_object(); }
+  bool end_array() { return --depth_, json_sax_dom_parser::end_array(); }
+
+ private:
+  bool enter() {
+    check(++depth_ <= kDeepest, ErrorCode::bad_file, "{}: expected at most {} levels of JSON, found more", file_, kDeepest);
+    return true;
+  }
+
+  const std::string& file_;
+  int depth_ = 0;
 };
 
 const json& field(const json& object, const char* key, const std::string& file, const char* type) {
@@ -85,16 +102,15 @@ std::string read_text_file(const std::filesystem::path& path) {
 }
 
 json read_tokenizer_json(const std::filesystem::path& path) {
-  const std::string text = read_text_file(path);
+  const std::string text = read_text_file(path), file = path.string();
   json result;
   try {
-    Builder builder(result);
+    Builder builder(result, file);
     json::sax_parse(text, &builder);
   } catch (const json::exception& error) {
-    fail(ErrorCode::bad_file, "{}: expected JSON: {}", path.string(), error.what());
+    fail(ErrorCode::bad_file, "{}: expected JSON: {}", file, error.what());
   }
-  check(result.is_object(), ErrorCode::bad_file, "{}: expected a JSON object, found {}", path.string(),
-        result.type_name());
+  check(result.is_object(), ErrorCode::bad_file, "{}: expected a JSON object, found {}", file, result.type_name());
   return result;
 }
 

@@ -11,13 +11,17 @@ namespace fx {
 namespace {
 
 constexpr int64_t kExtraIds = 100;  // <extra_id_99> ... <extra_id_0> follow the tokens of the file
+constexpr int64_t kMostExtraIds = 10000;
 
 // The steps around the model of a spiece.model are those of transformers' T5Tokenizer.
 TokenPipeline read_sentencepiece(const std::filesystem::path& path, const SpecialTokens& special) {
   SentencePieceFile source = read_sentencepiece_file(path);
   std::vector<AddedToken> added = special.added_tokens();
   for (const std::string& token : source.reserved) added.push_back({.content = token});
-  for (int64_t i = special.number("extra_ids", kExtraIds) - 1; i >= 0; --i) {
+  const int64_t extra_ids = special.number("extra_ids", kExtraIds);
+  check(extra_ids <= kMostExtraIds, ErrorCode::unsupported, "{}: {} extra_ids; at most {} are supported", path.string(),
+        extra_ids, kMostExtraIds);
+  for (int64_t i = extra_ids - 1; i >= 0; --i) {
     source.model.vocab.push_back({fmt::format("<extra_id_{}>", i), 0.0});
     added.push_back({.content = source.model.vocab.back().token});
   }
