@@ -1,5 +1,7 @@
 #include "pipeline/engine.h"
 
+#include <fmt/format.h>
+
 #include "pipeline/stop_watch.h"
 
 namespace fx {

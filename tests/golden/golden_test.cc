@@ -12,7 +12,8 @@
 namespace fx::test {
 namespace {
 
-constexpr double kTolerance = 1e-4;
+constexpr double kTolerance = 1e-4;        // of latents, pictures and taps
+constexpr double kEmbedsTolerance = 1e-5;  // of prompt embeddings: a wrong GELU in T5 moves them by 2.5e-4 only
 
 using Case = std::tuple<std::string, std::pair<std::string, std::string>>;  // back-end, (model, case)
 
@@ -35,7 +36,9 @@ void expect_taps(const Golden& golden, const Taps& taps) {
     EXPECT_LT(relative_error(actual, expected.values), kTolerance) << "tap " << tap.name;
     ++compared;
   }
-  EXPECT_GT(compared, 0u) << "no tap of the golden file was met";
+  size_t stored = 0;
+  for (const std::string& name : golden.names()) stored += name.find("blocks.") != std::string::npos;
+  EXPECT_GE(compared, stored) << "a tap of the golden file was never made";
 }
 
 class GoldenBase : public testing::TestWithParam<Case> {};
@@ -50,14 +53,12 @@ TEST_P(GoldenBase, PictureAndTaps) {
   request.taps = &taps;
 
   const Model& model = engine.model();
-  const auto clip_ids = model.clip_tokenizer->encode(request.prompt, static_cast<int>(model.clip_tokens())).ids;
-  const auto t5_ids = model.t5_tokenizer->encode(request.prompt, request.max_sequence_length).ids;
   const Picture picture = engine.pipeline().generate(request);
 
   if (golden.has("t5_ids")) {
-    // Ids are stored as i32 or i64; the text taps below would show a difference too, but not as plainly.
-    EXPECT_EQ(t5_ids.size(), golden.tensor("prompt_embeds").values.size() / model.configs.t5.hidden);
-    EXPECT_EQ(clip_ids.size(), static_cast<size_t>(model.clip_tokens()));
+    const auto clip_tokens = static_cast<int>(model.clip_tokens());
+    EXPECT_EQ(model.clip_tokenizer->encode(request.prompt, clip_tokens).ids, golden.integers("clip_ids"));
+    EXPECT_EQ(model.t5_tokenizer->encode(request.prompt, request.max_sequence_length).ids, golden.integers("t5_ids"));
   }
   const HostTensor noise = golden.tensor("noise");
   EXPECT_EQ(packed_noise(model.configs, picture.request).values, noise.values);
@@ -77,9 +78,10 @@ TEST_P(GoldenBase, EncodedPrompt) {
   Engine& engine = engine_for(which.first, backend);
   engine.use_adapters({});
   const Request request = request_of(golden);
+  if (!golden.has("prompt_embeds")) GTEST_SKIP() << "this case shares its prompt with another";
   const Conditions c = engine.pipeline().encode(request.prompt, request.max_sequence_length);
-  EXPECT_LT(relative_error(c.prompt_embeds.values, golden.tensor("prompt_embeds").values), kTolerance);
-  EXPECT_LT(relative_error(c.pooled.values, golden.tensor("pooled_prompt_embeds").values), kTolerance);
+  EXPECT_LT(relative_error(c.prompt_embeds.values, golden.tensor("prompt_embeds").values), kEmbedsTolerance);
+  EXPECT_LT(relative_error(c.pooled.values, golden.tensor("pooled_prompt_embeds").values), kEmbedsTolerance);
 }
 
 class GoldenAdapters : public testing::TestWithParam<Case> {};
@@ -105,8 +107,8 @@ TEST_P(GoldenAdapters, EffectOnLatents) {
   EXPECT_LT(relative_error(minus(with, noise.values), minus(expected.values, noise.values)), kTolerance);
   EXPECT_LT(relative_error(minus(with, without), minus(expected.values, expected_without.values)), kTolerance);
   if (golden.has("prompt_embeds")) {
-    EXPECT_LT(relative_error(c.prompt_embeds.values, golden.tensor("prompt_embeds").values), kTolerance);
-    EXPECT_LT(relative_error(c.pooled.values, golden.tensor("pooled_prompt_embeds").values), kTolerance);
+    EXPECT_LT(relative_error(c.prompt_embeds.values, golden.tensor("prompt_embeds").values), kEmbedsTolerance);
+    EXPECT_LT(relative_error(c.pooled.values, golden.tensor("pooled_prompt_embeds").values), kEmbedsTolerance);
   }
 }
 

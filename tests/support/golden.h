@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -33,6 +34,14 @@ class Golden {
     HostTensor result{name, info->shape, std::vector<float>(static_cast<size_t>(info->shape.count()))};
     convert_to_f32(info->dtype, source_->bytes(*info).data(), result.values.data(), result.values.size());
     return result;
+  }
+  std::vector<int32_t> integers(const std::string& name) const {
+    const TensorInfo* info = source_->find(name);
+    if (!info) throw std::runtime_error("no tensor " + name + " in " + source_->path().string());
+    std::vector<int32_t> values(static_cast<size_t>(info->shape.count()));
+    const auto* data = source_->bytes(*info).data();
+    for (size_t i = 0; i < values.size(); ++i) std::memcpy(&values[i], data + i * size_of(info->dtype), sizeof(int32_t));
+    return values;  // i32, or the low half of little-endian i64
   }
   std::vector<std::string> names() const { return source_->names(); }
 

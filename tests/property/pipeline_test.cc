@@ -1,0 +1,123 @@
+// Properties of whole pictures: swaps come and go without a trace, the same request gives the same bytes, and a request
+// that fails leaves the engine as it was.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "core/error.h"
+#include "golden/golden_run.h"
+
+namespace fx::test {
+namespace {
+
+constexpr const char* kModel = "tiny-dev";
+
+class PipelineProperties : public testing::Test {
+ protected:
+  PipelineProperties() : engine_(engine_for(kModel, "cpu")) { engine_.use_adapters({}); }
+
+  static AdapterChoice adapter(const std::string& name, float scale = 1.0f) {
+    return {golden_folder() / kModel / "loras" / (name + ".safetensors"), scale};
+  }
+  static Request request() {
+    Request r{.prompt = "a red star", .width = 96, .height = 64, .steps = 2};
+    r.seed = 11;
+    r.max_sequence_length = 16;
+    return r;
+  }
+  std::vector<float> latents() { return engine_.pipeline().generate(request()).latents.values; }
+  std::vector<float> latents_with(const std::vector<AdapterChoice>& adapters) {
+    engine_.use_adapters(adapters);
+    return latents();
+  }
+
+  Engine& engine_;
+};
+
+TEST_F(PipelineProperties, SwappingBackAndForthIsExact) {
+  const auto base = latents();
+  const auto a = latents_with({adapter("all-linears")});
+  const auto b = latents_with({adapter("clip"), adapter("t5")});
+  EXPECT_EQ(latents_with({adapter("all-linears")}), a);
+  EXPECT_EQ(latents_with({adapter("clip"), adapter("t5")}), b);
+  EXPECT_EQ(latents_with({}), base);
+  EXPECT_NE(a, base);
+  EXPECT_NE(b, base);
+  EXPECT_NE(a, b);
+}
+
+TEST_F(PipelineProperties, ScaleZeroIsNoAdapter) {
+  const auto base = latents();
+  EXPECT_EQ(latents_with({adapter("all-linears", 0.0f)}), base);
+}
+
+TEST_F(PipelineProperties, FailedSwapChangesNothing) {
+  const auto a = latents_with({adapter("attention")});
+  EXPECT_THROW(engine_.use_adapters({adapter("all-linears"), adapter("missing")}), Error);
+  const auto bad = std::filesystem::temp_directory_path() / "fluxswap_not_an_adapter.safetensors";
+  std::ofstream(bad) << "<!DOCTYPE html>";
+  EXPECT_THROW(engine_.use_adapters({{bad, 1.0f}}), Error);
+  EXPECT_THROW(engine_.use_adapters({adapter("attention", NAN)}), Error);
+  std::filesystem::remove(bad);
+  EXPECT_EQ(latents(), a);
+}
+
+TEST_F(PipelineProperties, SameRequestGivesTheSameBytes) {
+  const Picture first = engine_.pipeline().generate(request()), second = engine_.pipeline().generate(request());
+  EXPECT_EQ(first.latents.values, second.latents.values);
+  EXPECT_EQ(first.image.rgb, second.image.rgb);
+  Request other = request();
+  other.seed = 12;
+  EXPECT_NE(engine_.pipeline().generate(other).latents.values, first.latents.values);
+}
+
+TEST_F(PipelineProperties, CancelledAndBadRequestsLeaveTheEngineUsable) {
+  const auto base = latents();
+  int calls = 0;
+  EXPECT_THROW(engine_.pipeline().generate(request(), [&](const Progress& now) {
+    ++calls;
+    return now.stage != Stage::denoise || now.step < 1;
+  }), Error);
+  EXPECT_GT(calls, 1);
+  for (const auto& change : std::vector<std::function<void(Request&)>>{
+           [](Request& r) { r.width = 65; }, [](Request& r) { r.height = -16; }, [](Request& r) { r.width = 1 << 20; },
+           [](Request& r) { r.steps = -1; }, [](Request& r) { r.steps = 100000; }, [](Request& r) { r.guidance = NAN; },
+           [](Request& r) { r.max_sequence_length = 513; }, [](Request& r) { r.prompt = "\xff\xfe"; },
+           [](Request& r) { r.given.latents = HostTensor{"latents", {1, 1, 1}, {0.0f}}; },
+           [](Request& r) { r.given.prompt_embeds = HostTensor{"prompt_embeds", {1, 2, 3}, std::vector<float>(6)}; },
+           [](Request& r) { r.given.pooled = HostTensor{"pooled", {1, 3}, std::vector<float>(3)}; }}) {
+    Request bad = request();
+    change(bad);
+    EXPECT_THROW(engine_.pipeline().generate(bad), Error);
+  }
+  EXPECT_EQ(latents(), base);
+}
+
+TEST_F(PipelineProperties, GivenInputsReplaceSeedAndPrompt) {
+  const Picture whole = engine_.pipeline().generate(request());
+  const Conditions conditions = engine_.pipeline().encode("a red star", 16);
+  Request given = request();
+  given.prompt = "something else";
+  given.seed = 99;
+  given.given = {packed_noise(engine_.model().configs, whole.request), conditions.prompt_embeds, conditions.pooled};
+  EXPECT_EQ(engine_.pipeline().generate(given).latents.values, whole.latents.values);
+}
+
+TEST_F(PipelineProperties, CutOffPromptIsReported) {
+  Request r = request();
+  r.max_sequence_length = 4;
+  r.prompt = "a red star left of a large blue circle on a yellow background";
+  const Picture picture = engine_.pipeline().generate(r);
+  ASSERT_FALSE(picture.warnings.empty());
+  EXPECT_NE(picture.warnings.back().find("T5"), std::string::npos);
+}
+
+// Not finite weights must never become a picture without a word.
+TEST_F(PipelineProperties, OverflowIsAnError) {
+  EXPECT_THROW(latents_with({adapter("all-linears", 1e30f)}), Error);
+  engine_.use_adapters({});
+}
+
+}  // namespace
+}  // namespace fx::test
