@@ -1,7 +1,7 @@
 // y = activation(x weight^T + bias + LoRA), or y += gate * (...), in tiles.
 //
-// The weight is cut into panels of tile_columns rows. A thread packs a panel once (it then lies in the second-level
-// cache) and multiplies all its rows of x with it, twelve at a time; each finished tile gets its epilogue at once.
+// The weight is cut into panels of tile_columns rows. A thread packs a few panels (they then lie in its second-level
+// cache) and multiplies all its rows of x with them, twelve at a time; each finished tile gets its epilogue at once.
 #include <algorithm>
 #include <limits>
 
@@ -51,6 +51,8 @@ struct Panel {
   int64_t column;      // first column within the output
   int64_t weight_row;  // the same within the weight
   int columns;
+  const float* packed = nullptr;  // null for few rows
+  const float* lora = nullptr;    // null if no adapter touches these columns
 };
 
 Panel locate(const Product& p, int64_t index) {
@@ -60,28 +62,39 @@ Panel locate(const Product& p, int64_t index) {
           static_cast<int>(std::min<int64_t>(p.kernels.tile_columns, p.outputs[output].columns - column))};
 }
 
-// One tile from its first row on. `packed` is the panel of the weight (unused for few rows), `lora_panel` null or the
-// panel of b.
-void compute_tile(const Product& p, const Panel& panel, int64_t first_row, const float* packed,
-                  const float* lora_panel) {
+Panel pack_panel(const Product& p, int64_t index, bool few, float* packed, int64_t lora_offset) {
+  Panel panel = locate(p, index);
+  if (!few) {
+    p.kernels.pack_transposed(p.weight + panel.weight_row * p.depth, p.depth, panel.columns, p.depth, packed);
+    panel.packed = packed;
+  }
+  if (p.lora && p.lora->pack(p.kernels, panel.weight_row, panel.columns, packed + lora_offset)) {
+    panel.lora = packed + lora_offset;
+  }
+  return panel;
+}
+
+// One tile from its first row on.
+void compute_tile(const Product& p, const Panel& panel, int64_t first_row) {
   const int rows = static_cast<int>(std::min<int64_t>(p.tile_rows, p.rows - first_row));
   const float *x[kMaxTileRows], *t[kMaxTileRows], *gate[kMaxTileRows];
   float* y[kMaxTileRows];
+  p.x.addresses(first_row, rows, 0, x);
+  panel.output->y.addresses(first_row, rows, panel.column, y);
   for (int i = 0; i < rows; ++i) {
-    const int64_t row = first_row + i;
-    x[i] = p.x[row];
-    y[i] = panel.output->y[row] + panel.column;
-    if (p.gate.base) gate[i] = p.gate[row / p.x.per_batch] + panel.weight_row;
-    if (lora_panel) t[i] = p.t + row * p.lora->used_ranks();
+    __builtin_prefetch(y[i], 1);  // the product takes microseconds; y should be there when it is done
+    __builtin_prefetch(y[i] + 16, 1);
+    if (p.gate.base) gate[i] = p.gate[(first_row + i) / p.x.per_batch] + panel.weight_row;
+    if (panel.lora) t[i] = p.t + (first_row + i) * p.lora->used_ranks();
   }
   alignas(64) float c[kMaxTileRows * kMaxTileColumns];
   const int width = p.kernels.tile_columns;
-  if (packed) {
-    p.kernels.multiply(x, rows, packed, p.depth, c, width, false);
+  if (panel.packed) {
+    p.kernels.multiply(x, rows, panel.packed, p.depth, c, width, false);
   } else {
     p.kernels.multiply_few(x, rows, p.weight + panel.weight_row * p.depth, p.depth, panel.columns, p.depth, c);
   }
-  if (lora_panel) p.kernels.multiply(t, rows, lora_panel, p.lora->used_ranks(), c, width, true);
+  if (panel.lora) p.kernels.multiply(t, rows, panel.lora, p.lora->used_ranks(), c, width, true);
   p.kernels.finish_tile({.c = c,
                          .bias = p.bias ? p.bias + panel.weight_row : nullptr,
                          .gate = p.gate.base ? gate : nullptr,
@@ -108,32 +121,43 @@ Grid choose_grid(int64_t panels, int64_t tiles, int threads) {
   return best;
 }
 
-int64_t panel_floats(const Product& p, int64_t lora_capacity) {
-  return (p.depth + lora_capacity) * p.kernels.tile_columns;
-}
+// A thread works on groups of panels: as many as fill half of a second-level cache, so that the rows of x are fetched
+// from further away only once per group.
+struct Group {
+  static constexpr int kMaxPanels = 8;
+  static constexpr int64_t kBytes = 512 << 10;
+  int panels;
+  int64_t stride;  // floats of one packed panel, LoRA included
 
-// `scratch` has room for panel_floats per thread.
+  Group(const Product& p, int64_t lora_capacity) : stride((p.depth + lora_capacity) * p.kernels.tile_columns) {
+    panels = static_cast<int>(std::clamp<int64_t>(kBytes / (stride * sizeof(float)), 1, kMaxPanels));
+  }
+  int64_t floats() const { return panels * stride; }
+};
+
+// `scratch` has room for one group per thread.
 void run(const Product& p, int threads, int64_t lora_capacity, float* scratch) {
   constexpr int64_t kProductsPerThread = 1 << 18;  // about 4 us of one core
   const int64_t columns = p.outputs[0].columns + p.outputs[1].columns;
   const int useful = static_cast<int>(std::clamp<int64_t>(p.rows * columns * p.depth / kProductsPerThread, 1, threads));
   const Grid grid = choose_grid(p.panels(), p.tiles(), useful);
   const bool few = p.rows <= kFewRows;
+  const Group group(p, lora_capacity);
   parallel_ranges(threads, grid.column_parts * grid.row_parts, 1, [&](int64_t begin, int64_t end, int thread) {
-    float* packed = scratch + thread * panel_floats(p, lora_capacity);
-    float* lora_panel = packed + p.depth * p.kernels.tile_columns;
+    float* packed = scratch + thread * group.floats();
+    const int64_t lora_offset = p.depth * p.kernels.tile_columns;
     for (int64_t part = begin; part < end; ++part) {
       const int64_t i = part / grid.row_parts, j = part % grid.row_parts;
       const int64_t first_tile = p.tiles() * j / grid.row_parts, last_tile = p.tiles() * (j + 1) / grid.row_parts;
       const int64_t last_panel = p.panels() * (i + 1) / grid.column_parts;
-      for (int64_t index = p.panels() * i / grid.column_parts; index < last_panel; ++index) {
-        const Panel panel = locate(p, index);
-        if (!few) {
-          p.kernels.pack_transposed(p.weight + panel.weight_row * p.depth, p.depth, panel.columns, p.depth, packed);
+      for (int64_t index = p.panels() * i / grid.column_parts; index < last_panel; index += group.panels) {
+        Panel panels[Group::kMaxPanels];
+        const int count = static_cast<int>(std::min<int64_t>(group.panels, last_panel - index));
+        for (int n = 0; n < count; ++n) {
+          panels[n] = pack_panel(p, index + n, few, packed + n * group.stride, lora_offset);
         }
-        const bool lora = p.lora && p.lora->pack(p.kernels, panel.weight_row, panel.columns, lora_panel);
         for (int64_t tile = first_tile; tile < last_tile; ++tile) {
-          compute_tile(p, panel, tile * p.tile_rows, few ? nullptr : packed, lora ? lora_panel : nullptr);
+          for (int n = 0; n < count; ++n) compute_tile(p, panels[n], tile * p.tile_rows);
         }
       }
     }
@@ -160,9 +184,10 @@ void CpuOps::do_linear(const LinearArgs& args) {
   const LoraProduct lora(args.lora);
   const int64_t capacity = args.lora.defined() ? args.lora.a.size(0) : 0;
   // Sized for the capacity, not for the ranks in use, so that another adapter does not allocate.
-  float* panels = scratch(product.rows * capacity + threads_ * panel_floats(product, capacity));
+  const int64_t panel_floats = threads_ * Group(product, capacity).floats();
+  float* panels = scratch(panel_floats + product.rows * capacity);
   if (lora.active()) {
-    float* t = panels + threads_ * panel_floats(product, capacity);
+    float* t = panels + panel_floats;
     Product down{.kernels = kernels_, .x = product.x, .rows = product.rows, .depth = product.depth};
     down.weight = lora.a();
     down.tile_rows = product.tile_rows;

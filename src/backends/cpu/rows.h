@@ -16,6 +16,15 @@ struct Rows {
   float* operator[](int64_t row) const {
     return base + row / per_batch * batch_stride + row % per_batch * row_stride;
   }
+  // Addresses of `count` consecutive rows, plus `offset` each; for inner loops, where divisions would show.
+  template <class Pointer>
+  void addresses(int64_t first, int count, int64_t offset, Pointer* out) const {
+    int64_t batch = first / per_batch, row = first % per_batch;
+    for (int i = 0; i < count; ++i, ++row) {
+      if (row == per_batch) row = 0, ++batch;
+      out[i] = base + batch * batch_stride + row * row_stride + offset;
+    }
+  }
 };
 
 // The table rows of the current step: one per batch entry.
