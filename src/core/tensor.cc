@@ -43,7 +43,7 @@ Tensor Tensor::reshape(const Shape& shape) const {
   check(shape.count() == count(), ErrorCode::invalid_argument, "cannot view {} as {}: the element counts differ",
         describe(*this), to_string(shape));
   Tensor view(data_, dtype_, shape);
-  if (contiguous()) return view;
+  if (contiguous() || count() == 0) return view;
   // Old axes that lie densely behind each other form a chunk; the new axes must fill each chunk exactly.
   int64_t chunk = 1, filled = 1, base = strides_[rank() - 1];
   int new_axis = shape.rank() - 1;

@@ -27,9 +27,7 @@ void on_write(png_structp png, png_bytep data, size_t bytes) {
   try {
     encoder->file->write(std::as_bytes(std::span(data, bytes)));
     return;
-  } catch (...) {
-    encoder->failure = std::current_exception();
-  }
+  } catch (...) { encoder->failure = std::current_exception(); }
   png_error(png, "writing failed");
 }
 
@@ -72,9 +70,10 @@ TextChunk encode_text(const std::string& keyword, const std::string& text) {
     const auto code = static_cast<uint8_t>(letter);
     printable = printable && code >= 32 && (code < 127 || code > 160);
   }
-  check(printable, ErrorCode::invalid_argument,
-        "PNG text keyword '{}': expected 1 to 79 printable Latin-1 characters", keyword);
-  check(text.find('\0') == std::string::npos, ErrorCode::invalid_argument, "PNG text '{}' must not have a NUL", keyword);
+  check(printable, ErrorCode::invalid_argument, "PNG text keyword '{}': expected 1 to 79 printable Latin-1 characters",
+        keyword);
+  check(text.find('\0') == std::string::npos, ErrorCode::invalid_argument, "PNG text '{}' must not have a NUL",
+        keyword);
   chunk.keyword = *latin1_keyword;
   const auto latin1_text = utf8_to_latin1(text, "PNG text '" + keyword + "'");
   chunk.latin1 = latin1_text.has_value();

@@ -1,7 +1,7 @@
 // The header of a safetensors file: JSON to TensorInfo, with every refusal.
 //
-// A streaming (SAX) reader, for two reasons: the tree that a JSON library builds drops a name that comes twice without a
-// word, and files with thousands of tensors need no tree at all.
+// A streaming (SAX) reader, for two reasons: the tree that a JSON library builds drops a name that comes twice without
+// a word, and files with thousands of tensors need no tree at all.
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -22,11 +22,11 @@ struct DTypeName {
   std::string_view name;
   DType dtype;
 };
-constexpr DTypeName kDTypeNames[] = {
-    {"F32", DType::f32}, {"BF16", DType::bf16}, {"F16", DType::f16}, {"F64", DType::f64},
-    {"F8_E4M3", DType::f8_e4m3}, {"F8_E5M2", DType::f8_e5m2}, {"I64", DType::i64}, {"I32", DType::i32},
-    {"I16", DType::i16}, {"I8", DType::i8}, {"U64", DType::u64}, {"U32", DType::u32}, {"U16", DType::u16},
-    {"U8", DType::u8}, {"BOOL", DType::boolean}};
+constexpr DTypeName kDTypeNames[] = {{"F32", DType::f32}, {"BF16", DType::bf16},       {"F16", DType::f16},
+                                     {"F64", DType::f64}, {"F8_E4M3", DType::f8_e4m3}, {"F8_E5M2", DType::f8_e5m2},
+                                     {"I64", DType::i64}, {"I32", DType::i32},         {"I16", DType::i16},
+                                     {"I8", DType::i8},   {"U64", DType::u64},         {"U32", DType::u32},
+                                     {"U16", DType::u16}, {"U8", DType::u8},           {"BOOL", DType::boolean}};
 
 class HeaderReader {
  public:
@@ -66,8 +66,8 @@ class HeaderReader {
   Place place_ = Place::outside;
   int skipped_depth_ = 0;  // of brackets below a field that we do not know
   std::unordered_set<std::string> names_;
-  std::string name_;       // of the tensor that is being read
-  std::string field_;      // the last key inside of it, or of the metadata
+  std::string name_;   // of the tensor that is being read
+  std::string field_;  // the last key inside of it, or of the metadata
   bool has_dtype_ = false, has_shape_ = false, has_offsets_ = false;
   DType dtype_ = DType::f32;
   std::vector<int64_t> dims_;
@@ -136,7 +136,10 @@ bool HeaderReader::key(std::string& value) {
   } else if (place_ == Place::tensor) {
     field_ = value;
     bool unknown = true;
-    bool& seen = value == "dtype" ? has_dtype_ : value == "shape" ? has_shape_ : value == "data_offsets" ? has_offsets_ : unknown;
+    bool& seen = value == "dtype"          ? has_dtype_
+                 : value == "shape"        ? has_shape_
+                 : value == "data_offsets" ? has_offsets_
+                                           : unknown;
     if (&seen != &unknown && seen) refuse("tensor '{}': {} is given twice", name_, value);
     seen = true;
   }
@@ -215,7 +218,8 @@ void check_layout(std::vector<TensorInfo>& tensors, uint64_t data_bytes, const s
   for (const TensorInfo& info : tensors) {
     if (info.end > data_bytes) {
       fail(ErrorCode::bad_file,
-           "{}: tensor '{}': its data end at byte {}, but the file has only {} bytes of data; it is cut off, so download "
+           "{}: tensor '{}': its data end at byte {}, but the file has only {} bytes of data; it is cut off, so "
+           "download "
            "it again",
            label, printable(info.name), info.end, data_bytes);
     }
@@ -247,8 +251,8 @@ std::string_view safetensors_name(DType dtype) {
 }
 
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& label) {
-  const bool plausible = file.size() > kLengthBytes && file[kLengthBytes] == std::byte{'{'} &&
-                         read_length(file) <= kMaxHeaderBytes;
+  const bool plausible =
+      file.size() > kLengthBytes && file[kLengthBytes] == std::byte{'{'} && read_length(file) <= kMaxHeaderBytes;
   if (!plausible) refuse_foreign_file(file, label);
   check(file.size() >= kLengthBytes, ErrorCode::bad_file,
         "{}: expected a safetensors file, which has 8 bytes or more, found {}", label, file.size());

@@ -25,8 +25,8 @@ class SafetensorsSource final : public TensorSource {
       info.part = static_cast<uint32_t>(files_.size() - 1);
       const auto [known, added] = index_.emplace(info.name, tensors_.size());
       if (!added) {
-        fail(ErrorCode::bad_file, "{}: tensor '{}' is also in {}", path.string(),
-             printable(info.name), files_[tensors_[known->second].part].path().filename().string());
+        fail(ErrorCode::bad_file, "{}: tensor '{}' is also in {}", path.string(), printable(info.name),
+             files_[tensors_[known->second].part].path().filename().string());
       }
       tensors_.push_back(std::move(info));
     }

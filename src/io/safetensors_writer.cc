@@ -56,11 +56,11 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
     const auto& [name, tensor] = named;
     check(name != "__metadata__", ErrorCode::invalid_argument, "'__metadata__' cannot be the name of a tensor");
     check(tensor.defined() && tensor.contiguous(), ErrorCode::invalid_argument,
-          "cannot write tensor '{}': expected a contiguous one, found {}", name,
-          tensor.defined() ? "strides" : "none");
+          "cannot write tensor '{}': expected a contiguous one, found {}", name, tensor.defined() ? "strides" : "none");
     ordered.push_back(&named);
   }
-  std::ranges::stable_sort(ordered, std::greater{}, [](const NamedTensor* named) { return size_of(named->second.dtype()); });
+  std::ranges::stable_sort(ordered, std::greater{},
+                           [](const NamedTensor* named) { return size_of(named->second.dtype()); });
 
   const std::string header = make_header(ordered, metadata);
   std::string length;

@@ -21,7 +21,7 @@ struct TensorInfo {
   Shape shape;
   uint64_t begin = 0;  // bytes [begin, end) from the start of the file
   uint64_t end = 0;
-  uint32_t part = 0;   // which file of a sharded source
+  uint32_t part = 0;  // which file of a sharded source
 };
 
 class TensorSource {

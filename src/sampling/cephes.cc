@@ -20,8 +20,9 @@ float horner(const float (&coefficients)[n], float x) {
 float cephes_log(float x) {
   constexpr float kSqrtHalf = 0.707106781186547524f;
   constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-  constexpr float kTerms[] = {7.0376836292e-2f, -1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f,
-                              -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f};
+  constexpr float kTerms[] = {7.0376836292e-2f,  -1.1514610310e-1f, 1.1676998740e-1f,
+                              -1.2420140846e-1f, 1.4249322787e-1f,  -1.6668057665e-1f,
+                              2.0000714765e-1f,  -2.4999993993e-1f, 3.3333331174e-1f};
   // x = m 2^e with m in [sqrt(1/2), sqrt(2)); log(m) around 1.
   const auto bits = std::bit_cast<uint32_t>(x);
   float e = static_cast<float>(static_cast<int32_t>(bits >> 23) - 126);
@@ -41,7 +42,8 @@ float cephes_log(float x) {
 
 SinCos cephes_sincos(float angle) {
   constexpr float kFourOverPi = 1.27323954473516f;
-  constexpr float kPiQuarter[] = {-0.78515625f, -2.4187564849853515625e-4f, -3.77489497744594108e-8f};  // in three parts
+  constexpr float kPiQuarter[] = {-0.78515625f, -2.4187564849853515625e-4f,
+                                  -3.77489497744594108e-8f};  // in three parts
   constexpr float kSinTerms[] = {-1.9515295891e-4f, 8.3321608736e-3f, -1.6666654611e-1f};
   constexpr float kCosTerms[] = {2.443315711809948e-5f, -1.388731625493765e-3f, 4.166664568298827e-2f};
   // The nearest even number of eighths of a turn, and what remains of the angle, at most pi/4.

@@ -1,6 +1,6 @@
-// Logarithm, sine and cosine in f32 by the polynomials of the Cephes library, in the order of operations of torch's AVX2
-// noise kernel, whose compiler fused products and sums. The standard library is more accurate and therefore of no use here:
-// the noise of a seed is defined by these very roundings.
+// Logarithm, sine and cosine in f32 by the polynomials of the Cephes library, in the order of operations of torch's
+// AVX2 noise kernel, whose compiler fused products and sums. The standard library is more accurate and therefore of no
+// use here: the noise of a seed is defined by these very roundings.
 #pragma once
 
 namespace fx {

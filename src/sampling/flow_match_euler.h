@@ -35,9 +35,9 @@ void check_supported(const SchedulerConfig& config);
 // The shift for a picture of `image_tokens` tokens (height/16 * width/16 for FLUX): linear in their number.
 double dynamic_shift_mu(const SchedulerConfig& config, int64_t image_tokens);
 
-// `steps` + 1 falling values from 1 to 0: step i goes from sigma i to sigma i + 1. Computed in f32 in the order of numpy, so
-// that the values equal those of diffusers. Throws invalid_argument for fewer than one step or token, and whatever
-// check_supported throws.
+// `steps` + 1 falling values from 1 to 0: step i goes from sigma i to sigma i + 1. Computed in f32 in the order of
+// numpy, so that the values equal those of diffusers. Throws invalid_argument for fewer than one step or token, and
+// whatever check_supported throws.
 std::vector<float> flow_match_sigmas(const SchedulerConfig& config, int steps, int64_t image_tokens);
 
 // What the model is told at each of the `steps` steps: sigma * num_train_timesteps; the last sigma, 0, has none.

@@ -1,5 +1,6 @@
-// Three ways to a normal number, as torch takes them: below 16 values one at a time in double precision; from 16 values on
-// by Box-Muller on blocks of 16, in f32 with polynomial logarithm and sine, or in bf16 with every intermediate rounded.
+// Three ways to a normal number, as torch takes them: below 16 values one at a time in double precision; from 16 values
+// on by Box-Muller on blocks of 16, in f32 with polynomial logarithm and sine, or in bf16 with every intermediate
+// rounded.
 #include "sampling/noise.h"
 
 #include <cmath>

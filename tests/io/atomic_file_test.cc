@@ -13,9 +13,9 @@
 namespace fx {
 namespace {
 
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::error_of;
 using testing::read_all;
 using testing::TempFolder;
 

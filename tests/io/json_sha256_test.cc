@@ -11,8 +11,8 @@ namespace fx {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::HasSubstr;
 using testing::error_of;
+using ::testing::HasSubstr;
 using testing::TempFolder;
 
 TEST(JsonFile, ReadsAndSaysWhereItFails) {
@@ -21,7 +21,8 @@ TEST(JsonFile, ReadsAndSaysWhereItFails) {
   const auto refusal = [](const std::filesystem::path& path) {
     return error_of(ErrorCode::bad_file, [&] { read_json_file(path); });
   };
-  EXPECT_THAT(refusal(folder.file("b.json", "{\n \"a\": ?}")), AllOf(HasSubstr("b.json"), HasSubstr("line 2, column 7")));
+  EXPECT_THAT(refusal(folder.file("b.json", "{\n \"a\": ?}")),
+              AllOf(HasSubstr("b.json"), HasSubstr("line 2, column 7")));
   EXPECT_THAT(refusal(folder.file("c.json", "")), HasSubstr("c.json: the file is empty"));
   EXPECT_THAT(refusal(folder / "d.json"), HasSubstr("d.json: no such file"));
   EXPECT_THAT(refusal(folder.file("e.json", "{\"a\": \"\xff\"}")), HasSubstr("ill-formed UTF-8"));

@@ -11,9 +11,9 @@ namespace fx {
 namespace {
 
 using namespace std::string_literals;
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::error_of;
 using testing::read_all;
 using testing::TempFolder;
 
@@ -59,7 +59,8 @@ TEST(Png, RefusesBadPixelsAndTexts) {
     EXPECT_THAT(refusal(good, {{keyword, "x"}}), HasSubstr("expected 1 to 79 printable Latin-1 characters"));
   }
   EXPECT_THAT(refusal(good, {{"k", "a\0b"s}}), HasSubstr("must not have a NUL"));
-  EXPECT_THAT(refusal(good, {{"k", "caf\xe9"}}), HasSubstr("PNG text 'k': expected UTF-8, found another encoding at byte 3"));
+  EXPECT_THAT(refusal(good, {{"k", "caf\xe9"}}),
+              HasSubstr("PNG text 'k': expected UTF-8, found another encoding at byte 3"));
   EXPECT_THAT(refusal(gradient(1'000'001, 1), {}), HasSubstr("cannot encode the picture"));
   EXPECT_THAT(folder.names(), IsEmpty());
 }
@@ -93,8 +94,10 @@ TEST(PngText, Latin1AndUtf8) {
   EXPECT_EQ(utf8_to_latin1("\u0100", "t"), std::nullopt);
   EXPECT_EQ(latin1_to_utf8("a\xff"), "a\u00ff");
   // Overlong, surrogate, beyond Unicode, stray and missing continuation bytes.
-  for (const char* bad : {"\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf0\x80\x80\x80", "\x80", "\xc3", "\xe2\x82", "\xf8"}) {
-    EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { utf8_to_latin1(bad, "t"); }), HasSubstr("t: expected UTF-8"));
+  for (const char* bad : {"\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf0\x80\x80\x80", "\x80",
+                          "\xc3", "\xe2\x82", "\xf8"}) {
+    EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { utf8_to_latin1(bad, "t"); }),
+                HasSubstr("t: expected UTF-8"));
   }
 }
 

@@ -14,10 +14,10 @@ namespace fx {
 namespace {
 
 using namespace std::string_literals;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::as_bytes;
+using ::testing::ElementsAre;
 using testing::error_of;
+using ::testing::HasSubstr;
 using testing::length_prefix;
 using testing::safetensors_file;
 using testing::TempFolder;
@@ -53,12 +53,12 @@ TEST(Safetensors, ReadsNamesShapesMetadataAndUnalignedData) {
 }
 
 TEST(Safetensors, TakesEveryDtype) {
-  for (const DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::f8_e4m3, DType::f8_e5m2, DType::i64,
-                            DType::i32, DType::i16, DType::i8, DType::u64, DType::u32, DType::u16, DType::u8,
-                            DType::boolean}) {
+  for (const DType dtype :
+       {DType::f64, DType::f32, DType::f16, DType::bf16, DType::f8_e4m3, DType::f8_e5m2, DType::i64, DType::i32,
+        DType::i16, DType::i8, DType::u64, DType::u32, DType::u16, DType::u8, DType::boolean}) {
     const size_t bytes = 3 * size_of(dtype);
-    const auto header = fmt::format(R"({{"t":{{"dtype":"{}","shape":[3],"data_offsets":[0,{}]}}}})",
-                                    safetensors_name(dtype), bytes);
+    const auto header =
+        fmt::format(R"({{"t":{{"dtype":"{}","shape":[3],"data_offsets":[0,{}]}}}})", safetensors_name(dtype), bytes);
     const std::string file = safetensors_file(header, std::string(bytes, 'x'));
     EXPECT_EQ(parse_safetensors(as_bytes(file), "x").tensors.at(0).dtype, dtype);
   }
@@ -105,7 +105,8 @@ constexpr BadHeader kBadHeaders[] = {
     {R"({"t":{"dtype":"U8","shape":"1","data_offsets":[0,1]}})", "x", "unexpected value for shape: a string"},
     {R"({"t":{"dtype":"U8","shape":{},"data_offsets":[0,1]}})", "x", "unexpected value for shape: an object"},
     {R"({"t":{"dtype":["U8"],"shape":[1],"data_offsets":[0,1]}})", "x", "unexpected value for dtype: an array"},
-    {R"({"t":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}})", "x", "a size must be a whole number of 0 or more, found -1"},
+    {R"({"t":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}})", "x",
+     "a size must be a whole number of 0 or more, found -1"},
     {R"({"t":{"dtype":"U8","shape":[1.0],"data_offsets":[0,1]}})", "x", "found 1.0"},
     {R"({"t":{"dtype":"U8","shape":[true],"data_offsets":[0,1]}})", "x", "found a boolean"},
     {R"({"t":{"dtype":"U8","shape":["1"],"data_offsets":[0,1]}})", "x", "found a string"},
@@ -119,15 +120,19 @@ constexpr BadHeader kBadHeaders[] = {
     {R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1,2]}})", "x", "data_offsets must be two numbers, found 3"},
     {R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[-1,0]}})", "x", "a data offset must be a whole number"},
     {R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}})", "x", "begin at 1, after their end at 0"},
-    {R"({"t":{"dtype":"F32","shape":[2,3],"data_offsets":[0,1]}})", "x", "tensor 't': (2, 3) f32 needs 24 bytes, but data_offsets give 1"},
-    {R"({"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "x", "tensor 't': its data end at byte 2, but the file has only 1"},
-    {R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[18446744073709551614,18446744073709551615]}})", "x", "its data end at"},
-    {R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", "xy", "1 bytes before the data of tensor 't' belong to no tensor"},
+    {R"({"t":{"dtype":"F32","shape":[2,3],"data_offsets":[0,1]}})", "x",
+     "tensor 't': (2, 3) f32 needs 24 bytes, but data_offsets give 1"},
+    {R"({"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "x",
+     "tensor 't': its data end at byte 2, but the file has only 1"},
+    {R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[18446744073709551614,18446744073709551615]}})", "x",
+     "its data end at"},
+    {R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", "xy",
+     "1 bytes before the data of tensor 't' belong to no tensor"},
     {R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "xyz", "2 bytes after the last tensor"},
-    {R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})", "xyz",
-     "the data of the tensors 'a' and 'b' overlap"},
-    {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", "xyz",
-     "1 bytes before the data of tensor 'b'"},
+    {R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
+     "xyz", "the data of the tensors 'a' and 'b' overlap"},
+    {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})",
+     "xyz", "1 bytes before the data of tensor 'b'"},
 };
 
 class SafetensorsRefusal : public ::testing::TestWithParam<BadHeader> {};
@@ -150,7 +155,8 @@ TEST(Safetensors, RefusesABadLengthBeforeUsingIt) {
 }
 
 TEST(Safetensors, NamesOfAFileCannotSpoilAMessage) {
-  EXPECT_THAT(refusal(safetensors_file("{\"a\\n\\u001b[31m\":3}", "")), HasSubstr(R"(tensor 'a\x0a\x1b[31m': expected)"));
+  EXPECT_THAT(refusal(safetensors_file("{\"a\\n\\u001b[31m\":3}", "")),
+              HasSubstr(R"(tensor 'a\x0a\x1b[31m': expected)"));
   EXPECT_LT(refusal(safetensors_file("{\"" + std::string(100'000, 'n') + "\":3}", "")).size(), 700u);
 }
 
@@ -184,9 +190,7 @@ void parse_damaged(const std::string& file) {
       ASSERT_LE(info.begin, info.end);
       ASSERT_LE(info.end, file.size());
     }
-  } catch (const Error& error) {
-    ASSERT_EQ(error.code(), ErrorCode::bad_file) << error.what();
-  }
+  } catch (const Error& error) { ASSERT_EQ(error.code(), ErrorCode::bad_file) << error.what(); }
 }
 
 TEST(Safetensors, EveryTruncationIsAnError) {

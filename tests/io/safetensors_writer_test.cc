@@ -11,9 +11,9 @@
 namespace fx {
 namespace {
 
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::error_of;
 using testing::TempFolder;
 
 struct WriterTest : ::testing::Test {
@@ -65,7 +65,8 @@ TEST_F(WriterTest, WritesNoTensorsAtAll) {
 
 TEST_F(WriterTest, RefusesWhatTheFormatCannotHold) {
   const Tensor good = bytes_tensor(DType::f32, {4, 4});
-  EXPECT_THAT(refusal(ErrorCode::invalid_argument, {{"t", Tensor()}}), HasSubstr("'t': expected a contiguous one, found none"));
+  EXPECT_THAT(refusal(ErrorCode::invalid_argument, {{"t", Tensor()}}),
+              HasSubstr("'t': expected a contiguous one, found none"));
   EXPECT_THAT(refusal(ErrorCode::invalid_argument, {{"t", good.transpose(0, 1)}}), HasSubstr("found strides"));
   EXPECT_THAT(refusal(ErrorCode::invalid_argument, {{"__metadata__", good}}), HasSubstr("cannot be the name"));
   EXPECT_THAT(refusal(ErrorCode::invalid_argument, {{"\xff", good}}), HasSubstr("not UTF-8"));
@@ -75,9 +76,15 @@ TEST_F(WriterTest, RefusesWhatTheFormatCannotHold) {
 
 TEST_F(WriterTest, AFullDiskLeavesNothing) {
   const Tensor good = bytes_tensor(DType::f32, {4, 4});
-  EXPECT_THAT(error_of(ErrorCode::device, [&] { write_safetensors("/dev/full", {{"t", good}}); }),
+  EXPECT_THAT(error_of(ErrorCode::device,
+                       [&] {
+                         write_safetensors("/dev/full", {{"t", good}});
+                       }),
               HasSubstr("No space left on device"));
-  EXPECT_THAT(error_of(ErrorCode::device, [&] { write_safetensors(folder / "no/out", {{"t", good}}); }),
+  EXPECT_THAT(error_of(ErrorCode::device,
+                       [&] {
+                         write_safetensors(folder / "no/out", {{"t", good}});
+                       }),
               HasSubstr("the folder does not exist"));
 }
 

@@ -11,9 +11,9 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using testing::error_of;
 using testing::safetensors_file;
 using testing::TempFolder;
 
@@ -85,7 +85,8 @@ TEST(Sharded, RefusesATensorInTwoShards) {
 
 TEST(Sharded, NeverLeavesTheFolder) {
   const ShardedFolder folder;
-  for (const char* name : {"../x.safetensors", "/etc/passwd", "..", ".", "", "sub/x.safetensors", "a\\\\b", "a\\u0000b"}) {
+  for (const char* name :
+       {"../x.safetensors", "/etc/passwd", "..", ".", "", "sub/x.safetensors", "a\\\\b", "a\\u0000b"}) {
     folder.index(fmt::format(R"({{"a":"{}"}})", name));
     EXPECT_THAT(folder.refusal(), HasSubstr("which is not the name of a file in this folder")) << name;
   }

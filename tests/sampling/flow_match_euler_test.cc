@@ -13,8 +13,8 @@
 namespace fx {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::error_of;
+using ::testing::HasSubstr;
 
 SchedulerConfig config_of(const nlohmann::json& json) {
   SchedulerConfig config;
@@ -89,18 +89,22 @@ TEST(FlowMatchEuler, RefusesUnsupportedFieldsByName) {
   const auto unsupported = ErrorCode::unsupported, bad_file = ErrorCode::bad_file;
   EXPECT_THAT(refusal(unsupported, [](auto& c) { c.invert_sigmas = true; }), HasSubstr("invert_sigmas is true"));
   EXPECT_THAT(refusal(unsupported, [](auto& c) { c.use_karras_sigmas = true; }), HasSubstr("use_karras_sigmas is"));
-  EXPECT_THAT(refusal(unsupported, [](auto& c) { c.use_exponential_sigmas = true; }), HasSubstr("use_exponential_sigmas"));
+  EXPECT_THAT(refusal(unsupported, [](auto& c) { c.use_exponential_sigmas = true; }),
+              HasSubstr("use_exponential_sigmas"));
   EXPECT_THAT(refusal(unsupported, [](auto& c) { c.use_beta_sigmas = true; }), HasSubstr("use_beta_sigmas is true"));
   EXPECT_THAT(refusal(unsupported, [](auto& c) { c.stochastic_sampling = true; }), HasSubstr("stochastic_sampling is"));
   EXPECT_THAT(refusal(unsupported, [](auto& c) { c.time_shift_type = "cubic"; }), HasSubstr("'linear', found 'cubic'"));
-  EXPECT_THAT(refusal(bad_file, [](auto& c) { c.num_train_timesteps = 0; }), HasSubstr("num_train_timesteps: expected 1"));
+  EXPECT_THAT(refusal(bad_file, [](auto& c) { c.num_train_timesteps = 0; }),
+              HasSubstr("num_train_timesteps: expected 1"));
   EXPECT_THAT(refusal(bad_file, [](auto& c) { c.shift = 0; }), HasSubstr("shift: expected a number above 0, found 0"));
-  EXPECT_THAT(refusal(bad_file, [](auto& c) { c.shift = std::numeric_limits<double>::infinity(); }), HasSubstr("found inf"));
+  EXPECT_THAT(refusal(bad_file, [](auto& c) { c.shift = std::numeric_limits<double>::infinity(); }),
+              HasSubstr("found inf"));
   EXPECT_THAT(refusal(bad_file, [](auto& c) { c.shift_terminal = 1.0; }), HasSubstr("shift_terminal: expected"));
-  EXPECT_THAT(refusal(bad_file, [](auto& c) {
-                c.use_dynamic_shifting = true;
-                c.max_image_seq_len = c.base_image_seq_len;
-              }),
+  EXPECT_THAT(refusal(bad_file,
+                      [](auto& c) {
+                        c.use_dynamic_shifting = true;
+                        c.max_image_seq_len = c.base_image_seq_len;
+                      }),
               HasSubstr("must differ, found 256 for both"));
 }
 

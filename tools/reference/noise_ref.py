@@ -1,4 +1,6 @@
-"""Writes tests/data/noise.json: what torch.randn draws on a CPU, as one hash and the first values per (seed, size, dtype).
+"""Writes tests/data/noise.json: what torch.randn draws on a CPU.
+
+Per seed, size and dtype, one hash of all values (as little-endian f32) and the first few.
 
 usage: python tools/reference/noise_ref.py [OUT.json]
 
@@ -34,7 +36,8 @@ def main():
                 cases.append({"dtype": name, "seed": str(seed), "count": values.numel(),
                               "sha256": hashlib.sha256(values.numpy().astype("<f4").tobytes()).hexdigest(),
                               "first": values[:SHOWN].tolist()})
-    out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2] / "tests/data/noise.json")
+    default = pathlib.Path(__file__).parents[2] / "tests/data/noise.json"
+    out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
     out.write_text(f'{{"torch":"{torch.__version__}","cases":[\n{lines}\n]}}\n')
 

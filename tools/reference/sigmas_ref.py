@@ -2,8 +2,8 @@
 
 usage: python tools/reference/sigmas_ref.py [OUT.json]
 
-Per case, "sigmas" is the hexadecimal text of big-endian f32 values: those for min_steps, then for min_steps + 1, ... up to
-50 steps, each with the final 0. "timesteps" are those of 4 steps.
+Per case, "sigmas" is the hexadecimal text of big-endian f32 values: those for min_steps, then for min_steps + 1,
+... up to 50 steps, each with the final 0. "timesteps" are those of 4 steps.
 """
 import json
 import pathlib
@@ -15,8 +15,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 MAX_STEPS = 50
-SIZES = [(16, 16), (256, 256), (384, 640), (512, 512), (768, 768), (1024, 1024), (768, 1344), (1024, 1536), (1920, 1088),
-         (2048, 2048)]
+SIZES = [(16, 16), (256, 256), (384, 640), (512, 512), (768, 768), (1024, 1024), (768, 1344), (1024, 1536),
+         (1920, 1088), (2048, 2048)]
 DYNAMIC = {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256,
            "max_image_seq_len": 4096}
 # name -> (config, sizes, fewest steps)
@@ -50,7 +50,8 @@ def main():
             cases.append({"name": name, "config": config, "height": height, "width": width, "min_steps": min_steps,
                           "sigmas": np.concatenate(sigmas).astype(">f4").tobytes().hex(),
                           "timesteps": schedule(config, 4, tokens).timesteps.tolist()})
-    out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2] / "tests/data/sigmas.json")
+    default = pathlib.Path(__file__).parents[2] / "tests/data/sigmas.json"
+    out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
     out.write_text(f'{{"diffusers":"{diffusers.__version__}","cases":[\n{lines}\n]}}\n')
 
