@@ -52,8 +52,9 @@ struct Marker {
 constexpr std::array kMarkers = {Marker{".lokr_", "LoKr"}, Marker{".hada_", "LoHa"}};
 
 // Prefixes of other formats that have dots too.
-constexpr std::array<std::string_view, 7> kOtherFormats = {"diffusion_model.", "text_encoders.", "clip_l.", "t5.",
-                                                           "lora_unet_",       "lora_te",        "lycoris_"};
+constexpr std::array<std::string_view, 8> kOtherFormats = {"diffusion_model.", "text_encoders.", "clip_l.",
+                                                           "t5.",              "lora_unet_",     "lora_te",
+                                                           "lora_transformer_", "lycoris_"};
 
 struct Split {
   std::string_view module;
@@ -115,7 +116,7 @@ std::string without_processor(std::string module) {
   constexpr std::string_view kProcessor = ".processor.";
   const size_t at = module.find(kProcessor);
   if (at == std::string::npos) return module;
-  module.replace(at, kProcessor.size(), ".");
+  module.erase(at + 1, kProcessor.size() - 1);
   if (module.ends_with(".to_out")) module += ".0";
   return module;
 }

@@ -43,7 +43,7 @@ constexpr std::array kFamilies = {
     Sign{"img_mod.1", kQwen},
     Sign{"img_mod_1.", kQwen},
     Sign{"token_refiner", kHunyuan},
-    Sign{"_mlp_fc1", kHunyuan},
+    Sign{"img_mlp_fc1", kHunyuan},
     Sign{"img_mlp.fc1", kHunyuan},
     Sign{"^lora_unet_blocks_", kWan},
     Sign{"^blocks.", kWan},

@@ -1,0 +1,256 @@
+// Every file that must not be loaded, and what is said about it. All messages are one line that begins with the file.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "lora/adapter_file.h"
+#include "lora/read.h"
+#include "lora/tiny_model.h"
+#include "support/expect_error.h"
+#include "support/temp_folder.h"
+
+namespace fx::test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+using fx::testing::error_of;
+using fx::testing::TempFolder;
+
+const std::string kQ = "transformer.transformer_blocks.0.attn.to_q";
+const std::string kDown = kQ + ".lora_A.weight", kUp = kQ + ".lora_B.weight";
+
+class RefuseAdapter : public ::testing::Test {
+ protected:
+  std::string refusal(AdapterFileBuilder& builder, ErrorCode code = ErrorCode::bad_file) {
+    const auto path = builder.write(folder_ / "a.safetensors");
+    const std::string message = error_of(code, [&] { read_adapter(path, model_.target); });
+    EXPECT_THAT(message, StartsWith(path.string()));
+    EXPECT_THAT(message, Not(HasSubstr("\n")));
+    return message;
+  }
+  // A file whose other keys are good.
+  std::string refusal_of_key(const std::string& key, ErrorCode code = ErrorCode::unsupported) {
+    AdapterFileBuilder builder;
+    builder.pair(kQ, 2, 16, 16).add(key, {2, 2}, {1, 2, 3, 4});
+    return refusal(builder, code);
+  }
+  AdapterFileBuilder good() {
+    AdapterFileBuilder builder;
+    return builder.pair(kQ, 2, 16, 16);
+  }
+
+  TempFolder folder_;
+  TinyModel model_;
+};
+
+TEST_F(RefuseAdapter, OfAnotherFamilyByName) {
+  for (const auto& [key, family] : std::vector<std::pair<std::string, std::string>>{
+           {"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", "Stable Diffusion 1.5 or SDXL"},
+           {"lora_unet_input_blocks_4_1_proj_in.lora_down.weight", "Stable Diffusion 1.5 or SDXL"},
+           {"unet.up_blocks.0.attn.to_q.lora_A.weight", "Stable Diffusion 1.5 or SDXL"},
+           {"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "Stable Diffusion 1.5 or SDXL"},
+           {"text_encoder_2.text_model.encoder.layers.0.mlp.fc1.lora_A.weight", "Stable Diffusion 1.5 or SDXL"},
+           {"lora_unet_joint_blocks_0_x_block_attn_qkv.lora_down.weight", "Stable Diffusion 3"},
+           {"transformer.double_stream_modulation_img.linear.lora_A.weight", "FLUX.2"},
+           {"transformer.transformer_blocks.0.img_mlp.net.0.proj.lora_A.weight", "Qwen-Image"},
+           {"transformer.context_embedder.token_refiner.x.lora_A.weight", "HunyuanVideo"},
+           {"diffusion_model.blocks.0.self_attn.q.lora_A.weight", "Wan"},
+           {"distilled_guidance_layer.in_proj.lora_A.weight", "Chroma"}}) {
+    EXPECT_THAT(refusal_of_key(key), AllOf(HasSubstr("adapter of another model family (" + family), HasSubstr(key)));
+  }
+}
+
+TEST_F(RefuseAdapter, OfAnotherFamilyByItsSizes) {
+  AdapterFileBuilder wide;
+  EXPECT_THAT(refusal(wide.pair(kQ, 2, 24, 16)), AllOf(HasSubstr("'" + kDown + "': expected (2, 16)"),
+                                                       HasSubstr("found (2, 24)"), HasSubstr("another model")));
+  AdapterFileBuilder tall;
+  EXPECT_THAT(refusal(tall.pair(kQ, 2, 16, 24)), AllOf(HasSubstr("'" + kUp + "': expected (16, 2)"),
+                                                       HasSubstr("found (24, 2)")));
+  AdapterFileBuilder deep = good();
+  EXPECT_THAT(refusal(deep.pair("transformer.transformer_blocks.2.attn.to_q", 2, 16, 16)),
+              HasSubstr("transformer_blocks.2.attn.to_q.lora_A.weight' is for a block that this model does not have"));
+  AdapterFileBuilder deep_text = good();
+  EXPECT_THAT(refusal(deep_text.pair("text_encoder.text_model.encoder.layers.30.mlp.fc1", 2, 10, 14)),
+              HasSubstr("block that this model does not have"));
+}
+
+TEST_F(RefuseAdapter, ThatMatchesNothing) {
+  AdapterFileBuilder builder;
+  builder.pair("transformer.blobs.0.q", 1, 2, 2).pair("transformer.blobs.1.q", 1, 2, 2);
+  EXPECT_THAT(refusal(builder), AllOf(HasSubstr("another model family: no key matches"), HasSubstr("transformer.blobs.0.q"),
+                                      HasSubstr("and 1 more")));
+}
+
+TEST_F(RefuseAdapter, InFormatsThatAreNotReadYet) {
+  for (const auto& [key, format] : std::vector<std::pair<std::string, std::string>>{
+           {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", "kohya"},
+           {"lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "kohya"},
+           {"lora_transformer_x_embedder.lora_down.weight", "OneTrainer"},
+           {"clip_l.text_model.encoder.layers.0.mlp.fc1.lora_down.weight", "OneTrainer"},
+           {"lycoris_x_embedder.lokr_w1", "LyCORIS"},
+           {"diffusion_model.img_in.lora_A.weight", "ComfyUI"},
+           {"text_encoders.clip_l.transformer.x.lora_up.weight", "ComfyUI"},
+           {"double_blocks.0.processor.qkv_lora1.down.weight", "XLabs"},
+           {"double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight", "IP-Adapter"},
+           {"oft_unet_x.oft_diag", "OFT"}}) {
+    EXPECT_THAT(refusal_of_key(key), AllOf(HasSubstr(format), HasSubstr("not supported yet"), HasSubstr(key)));
+  }
+}
+
+TEST_F(RefuseAdapter, WithPartsBeyondLowRank) {
+  for (const auto& [suffix, algorithm] : std::vector<std::pair<std::string, std::string>>{
+           {".dora_scale", "DoRA"},
+           {".lora_magnitude_vector", "DoRA"},
+           {".lora_magnitude_vector.weight", "DoRA"},
+           {".lora_magnitude_vector.default.weight", "DoRA"},
+           {".magnitude", "DoRA"},
+           {".lokr_w1", "LoKr"},
+           {".lokr_w2_a", "LoKr"},
+           {".hada_w1_a", "LoHa"},
+           {".diff", "difference of weights"},
+           {".diff_b", "difference of biases"},
+           {".w_norm", "difference of norms"},
+           {".b_norm", "difference of norms"},
+           {".lora_B.bias", "bias"},
+           {".lora_mid.weight", "Tucker"},
+           {".set_weight", "replaced"},
+           {".reshape_weight", "resized"},
+           {".oft_blocks", "OFT"},
+           {".on_input", "IA3"}}) {
+    EXPECT_THAT(refusal_of_key(kQ + suffix), AllOf(HasSubstr(algorithm), HasSubstr("not supported yet"), HasSubstr(suffix)));
+  }
+  AdapterFileBuilder dora = good();
+  dora.metadata("lora_adapter_metadata", R"({"transformer.use_dora": true})");
+  EXPECT_THAT(refusal(dora, ErrorCode::unsupported), HasSubstr("DoRA"));
+}
+
+TEST_F(RefuseAdapter, WithoutLoraTensors) {
+  AdapterFileBuilder none;
+  EXPECT_THAT(refusal(none), HasSubstr("no tensors"));
+  AdapterFileBuilder checkpoint;
+  checkpoint.add("transformer_blocks.0.attn.to_q.weight", {1, 1}, {1});
+  EXPECT_THAT(refusal(checkpoint), AllOf(HasSubstr("not a LoRA"), HasSubstr("model weights")));
+  AdapterFileBuilder clip;
+  clip.add("text_model.embeddings.position_embedding.weight", {1, 1}, {1});
+  EXPECT_THAT(refusal(clip), HasSubstr("text encoder weights"));
+  AdapterFileBuilder embedding;
+  embedding.add("emb_params", {1, 4}, {1, 2, 3, 4});
+  EXPECT_THAT(refusal(embedding), HasSubstr("textual inversion"));
+  AdapterFileBuilder other;
+  other.add("strange\nkey", {1}, {1});
+  EXPECT_THAT(refusal(other), AllOf(HasSubstr("none of its 1 keys"), HasSubstr("'strange?key'")));
+  AdapterFileBuilder alphas;
+  alphas.alpha(kQ, 1);
+  EXPECT_THAT(refusal(alphas), HasSubstr("not a LoRA"));
+}
+
+TEST_F(RefuseAdapter, ThatIsNoSafetensorsFile) {
+  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { read_adapter(folder_ / "none.safetensors", model_.target); }),
+              HasSubstr("none.safetensors"));
+  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { read_adapter(folder_.path(), model_.target); }), HasSubstr("folder"));
+  const auto page = folder_.file("page.safetensors", "<!DOCTYPE html><html></html>");
+  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { read_adapter(page, model_.target); }), HasSubstr("page.safetensors"));
+}
+
+TEST_F(RefuseAdapter, WhosePairsDoNotFit) {
+  AdapterFileBuilder no_up = good();
+  EXPECT_THAT(refusal(no_up.erase(kUp)), AllOf(HasSubstr(kDown), HasSubstr("lora_B"), HasSubstr("missing")));
+  AdapterFileBuilder no_down = good();
+  EXPECT_THAT(refusal(no_down.erase(kDown)), AllOf(HasSubstr(kUp), HasSubstr("lora_A"), HasSubstr("missing")));
+  AdapterFileBuilder ranks;
+  ranks.random(kDown, {2, 16}, "A").random(kUp, {16, 3}, "B");
+  EXPECT_THAT(refusal(ranks), AllOf(HasSubstr("A (2, 16) and B (16, 3)"), HasSubstr("2 and 3")));
+  AdapterFileBuilder vector;
+  vector.random(kDown, {16}, "A").random(kUp, {16, 1}, "B");
+  EXPECT_THAT(refusal(vector), AllOf(HasSubstr(kDown), HasSubstr("expected a matrix, found shape (16)")));
+  AdapterFileBuilder convolution;
+  convolution.random(kDown, {2, 16, 3, 3}, "A").random(kUp, {16, 2, 1, 1}, "B");
+  EXPECT_THAT(refusal(convolution), HasSubstr("(2, 16, 3, 3)"));
+  AdapterFileBuilder empty;
+  empty.add(kDown, {0, 16}, {}).add(kUp, {16, 0}, {});
+  EXPECT_THAT(refusal(empty), HasSubstr("(0, 16)"));
+}
+
+TEST_F(RefuseAdapter, WithValuesThatAreNoNumbers) {
+  for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                            -std::numeric_limits<float>::infinity()}) {
+    std::vector<float> values(32, 0.5f);
+    values[7] = value;
+    AdapterFileBuilder down = good(), up = good(), alpha = good(), half(DType::f16);
+    EXPECT_THAT(refusal(down.add(kDown, {2, 16}, values)), AllOf(HasSubstr(kDown), HasSubstr("not finite")));
+    EXPECT_THAT(refusal(up.add(kUp, {16, 2}, values)), AllOf(HasSubstr(kUp), HasSubstr("not finite"), HasSubstr("element 7")));
+    EXPECT_THAT(refusal(alpha.add(kQ + ".alpha", {}, {value})), AllOf(HasSubstr(kQ + ".alpha"), HasSubstr("not finite")));
+    half.pair(kQ, 2, 16, 16).add(kUp, {16, 2}, values);
+    EXPECT_THAT(refusal(half), HasSubstr("not finite"));
+  }
+  AdapterFileBuilder doubles = good();
+  std::vector<std::byte> bytes(32 * sizeof(double));
+  const double beyond = 1e300;
+  std::memcpy(bytes.data(), &beyond, sizeof(beyond));
+  EXPECT_THAT(refusal(doubles.add_raw(kDown, DType::f64, {2, 16}, bytes)), HasSubstr("not finite"));
+}
+
+TEST_F(RefuseAdapter, WithOddAlphaOrDtype) {
+  AdapterFileBuilder vector = good(), boolean = good(), integers = good();
+  EXPECT_THAT(refusal(vector.add(kQ + ".alpha", {2}, {1, 1})), AllOf(HasSubstr("one number"), HasSubstr("(2)")));
+  boolean.add_raw(kQ + ".alpha", DType::boolean, {}, {std::byte{1}});
+  EXPECT_THAT(refusal(boolean), HasSubstr("bool"));
+  integers.add_raw(kDown, DType::i8, {2, 16}, std::vector<std::byte>(32));
+  EXPECT_THAT(refusal(integers), AllOf(HasSubstr(kDown), HasSubstr("floating"), HasSubstr("i8")));
+}
+
+TEST_F(RefuseAdapter, ThatTargetsTheSameRowsTwice) {
+  AdapterFileBuilder spelled_twice = good();
+  spelled_twice.random("transformer_blocks.0.attn.to_q.lora_down.weight", {2, 16}, "x");
+  EXPECT_THAT(refusal(spelled_twice), AllOf(HasSubstr("same part of one module"), HasSubstr(kDown)));
+  AdapterFileBuilder fused = good();
+  EXPECT_THAT(refusal(fused.pair("double_blocks.0.img_attn.qkv", 2, 16, 48)),
+              AllOf(HasSubstr("same rows of double_blocks.0.img_attn.qkv"), HasSubstr(kDown)));
+  AdapterFileBuilder text = good();
+  text.pair("text_encoder.text_model.encoder.layers.0.mlp.fc1", 2, 10, 14);
+  EXPECT_THAT(refusal(text.pair("text_encoder.encoder.layers.0.mlp.fc1", 2, 10, 14)), HasSubstr("same rows"));
+}
+
+TEST_F(RefuseAdapter, WithMetadataThatContradictIt) {
+  AdapterFileBuilder json = good(), rank = good();
+  EXPECT_THAT(refusal(json.metadata("lora_adapter_metadata", "{")), HasSubstr("not a JSON object"));
+  EXPECT_THAT(refusal(rank.metadata("lora_adapter_metadata", R"({"r": 4, "lora_alpha": 4})")), HasSubstr("rank 4"));
+}
+
+// Whatever happens to the bytes, reading ends in an adapter or in an Error.
+TEST_F(RefuseAdapter, SurvivesDamagedFiles) {
+  AdapterFileBuilder builder = good();
+  builder.alpha(kQ, 1).pair("text_encoder.text_model.encoder.layers.0.mlp.fc1", 2, 10, 14);
+  builder.metadata("lora_adapter_metadata",
+                   R"({"transformer.r": 2, "transformer.lora_alpha": 2, "transformer.alpha_pattern": {"^a.*(b|c)[d-e]+": 1}})");
+  const std::string whole = fx::testing::read_all(builder.write(folder_ / "whole.safetensors"));
+  Rng rng(5);
+  int errors = 0;
+  for (int i = 0; i < 600; ++i) {
+    std::string damaged = whole;
+    if (i % 3 == 0) {
+      damaged.resize(static_cast<size_t>(rng.below(static_cast<int64_t>(whole.size()))));
+    } else {  // mostly in the header
+      const int64_t limit = i % 3 == 1 ? 1100 : static_cast<int64_t>(whole.size());
+      for (int64_t flips = 1 + rng.below(3); flips > 0; --flips) {
+        damaged[static_cast<size_t>(rng.below(limit))] ^= static_cast<char>(1 << rng.below(8));
+      }
+    }
+    const auto path = folder_.file("damaged.safetensors", damaged);
+    try {
+      const Adapter adapter = read_adapter(path, model_.target);
+      EXPECT_FALSE(adapter.patches.empty());
+    } catch (const Error&) {
+      ++errors;
+    }
+  }
+  EXPECT_GT(errors, 250);
+}
+
+}  // namespace
+}  // namespace fx::test
