@@ -10,8 +10,8 @@ namespace fx {
 
 // Writes to a temporary file in the target's folder and renames it in `commit`. Without `commit` (an exception, a
 // failed write) the temporary file is removed and an older file under the name stays as it was. A target that is a
-// device or a pipe (/dev/null, /dev/stdout) is written directly. All failures throw Error(device), naming the target and
-// the cause.
+// device or a pipe (/dev/null, /dev/stdout) is written directly. All failures throw Error(device), naming the target
+// and the cause.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& target);

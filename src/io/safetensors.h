@@ -1,8 +1,8 @@
 // The safetensors container: reader (one file, or shards with an index) and writer.
 //
 // Layout: a 64-bit little-endian length N, N bytes of UTF-8 JSON that map names to dtype, shape and byte ranges, then
-// the data, row-major. The reader trusts nothing in a file; every deviation is an Error(bad_file) that names the file, the
-// tensor, what was expected and what was found. Dtypes that no part of fluxswap can hold are refused by name.
+// the data, row-major. The reader trusts nothing in a file; every deviation is an Error(bad_file) that names the file,
+// the tensor, what was expected and what was found. Dtypes that no part of fluxswap can hold are refused by name.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,5 @@
-// Whatever the bytes of a file are, the safetensors reader either refuses them with an Error(bad_file) or returns tensors
-// that fill the data of the file exactly.
+// Whatever the bytes of a file are, the safetensors reader either refuses them with an Error(bad_file) or returns
+// tensors that fill the data of the file exactly.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

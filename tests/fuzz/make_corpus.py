@@ -31,7 +31,8 @@ FILES = {
     "zip": b"PK\x03\x04" + bytes(20),
     "pickle": b"\x80\x02}q\x00.",
     "gguf": b"GGUF\x03" + bytes(20),
-    "twice": b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}',
+    "twice": b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},'
+             b'"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}',
 }
 
 

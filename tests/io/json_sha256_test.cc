@@ -28,6 +28,13 @@ TEST(JsonFile, ReadsAndSaysWhereItFails) {
   EXPECT_THAT(refusal(folder.file("e.json", "{\"a\": \"\xff\"}")), HasSubstr("ill-formed UTF-8"));
 }
 
+TEST(JsonFile, SurvivesDeepNesting) {
+  const TempFolder folder;
+  constexpr size_t kDepth = 1'000'000;
+  EXPECT_THROW(read_json_file(folder.file("open.json", std::string(kDepth, '['))), Error);
+  EXPECT_TRUE(read_json_file(folder.file("deep.json", std::string(kDepth, '[') + std::string(kDepth, ']'))).is_array());
+}
+
 TEST(Sha256, KnownAnswers) {
   // From FIPS 180-2, appendix B.
   EXPECT_EQ(sha256_hex(testing::as_bytes("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
@@ -42,6 +49,8 @@ TEST(Sha256, RefusesWhatItCannotRead) {
   const TempFolder folder;
   EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { sha256_file(folder / "no"); }), HasSubstr("no: cannot open"));
   EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { sha256_file(folder.path()); }), HasSubstr("cannot open"));
+  // Address 0 of a process cannot be read.
+  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { sha256_file("/proc/self/mem"); }), HasSubstr("reading failed"));
 }
 
 }  // namespace
