@@ -58,6 +58,7 @@ void Ops::linear(const LinearArgs& a) {
   check.dense("weight", a.weight);
   check.dense_rows("x", a.x);
   check.optional("bias", a.bias, {out});
+  check.dense("bias", a.bias);
   check_lora(check, a.lora, in, out);
   int64_t columns = 0;
   for (const LinearOutput& output : a.outputs) {
@@ -95,8 +96,10 @@ void Ops::conv2d(const Conv2dArgs& a) {
   const int64_t out = a.weight.size(0), kh = a.weight.size(1), kw = a.weight.size(2);
   check.tensor("weight", a.weight, {out, kh, kw, a.x.size(3)});
   check.optional("bias", a.bias, {out});
+  check.dense("bias", a.bias);
   const int64_t pad = a.pad_begin + a.pad_end;
-  check.that(a.stride > 0 && a.x.size(1) + pad >= kh && a.x.size(2) + pad >= kw, "a kernel that fits the padded image");
+  check.that(a.stride > 0 && a.pad_begin >= 0 && a.pad_end >= 0, "a positive stride and no negative padding");
+  check.that(a.x.size(1) + pad >= kh && a.x.size(2) + pad >= kw, "a kernel that fits the padded image");
   check.tensor("y", a.y,
                {a.x.size(0), (a.x.size(1) + pad - kh) / a.stride + 1, (a.x.size(2) + pad - kw) / a.stride + 1, out});
   check.dense("y", a.y);
@@ -115,7 +118,9 @@ void Ops::layer_norm(const LayerNormArgs& a) {
   const OpCheck check("layer_norm");
   check_rows(check, a.x, a.y);
   check.tensor("gain", a.gain, {a.x.size(2)});
+  check.dense("gain", a.gain);
   check.tensor("bias", a.bias, {a.x.size(2)});
+  check.dense("bias", a.bias);
   do_layer_norm(a);
 }
 
@@ -123,6 +128,7 @@ void Ops::rms_norm(const RmsNormArgs& a) {
   const OpCheck check("rms_norm");
   check_rows(check, a.x, a.y);
   check.tensor("gain", a.gain, {a.x.size(2)});
+  check.dense("gain", a.gain);
   do_rms_norm(a);
 }
 
@@ -133,7 +139,9 @@ void Ops::qk_norm_rope(const QkNormRopeArgs& a) {
   check.that(head_size % 2 == 0, "an even head size");
   check.tensor("k", a.k, a.q.shape());
   check.tensor("q_gain", a.q_gain, {head_size});
+  check.dense("q_gain", a.q_gain);
   check.tensor("k_gain", a.k_gain, {head_size});
+  check.dense("k_gain", a.k_gain);
   check.tensor("pe", a.pe, {a.q.size(1), head_size / 2, 2});
   check.dense("pe", a.pe);
   check.dense_rows("q", a.q);
@@ -148,7 +156,9 @@ void Ops::group_norm(const GroupNormArgs& a) {
   check.dense("y", a.y);
   check.that(a.groups > 0 && a.x.size(3) % a.groups == 0, "channels divisible by the groups");
   check.tensor("gain", a.gain, {a.x.size(3)});
+  check.dense("gain", a.gain);
   check.tensor("bias", a.bias, {a.x.size(3)});
+  check.dense("bias", a.bias);
   do_group_norm(a);
 }
 

@@ -74,8 +74,14 @@ struct Kernels {
 
 enum class InstructionSet { avx2, avx512 };
 
-// The best this processor runs. Throws Error(unsupported) where there is not even AVX2 with FMA.
-InstructionSet best_instruction_set();
+struct ProcessorFeatures {
+  bool avx2;    // x86-64-v3: AVX2, FMA, BMI, F16C
+  bool avx512;  // x86-64-v4: F, BW, CD, DQ, VL
+};
+ProcessorFeatures detect_processor();
+
+// The best that a processor runs. Throws Error(unsupported) where there is not even AVX2 with FMA.
+InstructionSet best_instruction_set(ProcessorFeatures features = detect_processor());
 const Kernels& kernels_for(InstructionSet set);
 
 }  // namespace fx

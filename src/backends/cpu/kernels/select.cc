@@ -11,16 +11,19 @@ namespace avx512 {
 Kernels make_kernels();
 }
 
-InstructionSet best_instruction_set() {
+ProcessorFeatures detect_processor() {
   __builtin_cpu_init();
-  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                        __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
-  check(has_avx2, ErrorCode::unsupported,
-        "the cpu back-end needs a processor with AVX2 and FMA, found none; the reference back-end runs anywhere");
-  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                          __builtin_cpu_supports("avx512vl");
-  return has_avx512 ? InstructionSet::avx512 : InstructionSet::avx2;
+  return {.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                  __builtin_cpu_supports("bmi2"),
+          .avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vl")};
+}
+
+InstructionSet best_instruction_set(ProcessorFeatures features) {
+  check(features.avx2, ErrorCode::unsupported,
+        "the cpu back-end needs a processor with AVX2 and FMA, found neither; the reference back-end runs anywhere");
+  return features.avx512 ? InstructionSet::avx512 : InstructionSet::avx2;
 }
 
 const Kernels& kernels_for(InstructionSet set) {
