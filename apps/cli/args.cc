@@ -1,0 +1,82 @@
+#include "args.h"
+
+#include <algorithm>
+
+#include "console.h"
+#include "option_set.h"
+#include "usage_error.h"
+
+namespace fx::cli {
+namespace {
+
+constexpr const char* kVersion = "fluxswap " FLUXSWAP_VERSION;
+constexpr const char* kFooter = R"(
+Exit status: 0 done; 1 the work failed; 2 the command line is wrong; 130 interrupted.
+
+Examples:
+  fluxswap generate --model FLUX.1-dev --prompt "a red fox in the snow" --seed 7 --out fox.png
+  fluxswap generate --model FLUX.1-dev --prompt "a red fox" --lora watercolour.safetensors:0.8
+  fluxswap grid --model models/demo --prompt "a red star" "a blue circle" --lora a.safetensors b.safetensors --out sheet.png
+  fluxswap lora inspect watercolour.safetensors --model FLUX.1-dev
+
+'fluxswap COMMAND --help' tells about one command.)";
+
+// What CLI11 would misread: "--x=" without a value takes the next argument instead of an empty one; and of several values
+// after one option those in brackets would be split, so each gets an option of its own.
+std::vector<std::string> normalised(int argc, const char* const* argv) {
+  std::vector<std::string> args;
+  std::string repeated;  // the option that further values belong to
+  const bool grid = argc > 1 && std::string_view(argv[1]) == "grid";
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    if (arg.size() > 3 && arg.starts_with("--") && arg.find('=') == arg.size() - 1) {
+      args.push_back(arg.substr(0, arg.size() - 1));
+      args.emplace_back();
+    } else if (grid && (arg == "--prompt" || arg == "--lora") && i + 1 < argc) {
+      repeated = arg;
+      args.push_back(arg);
+      args.emplace_back(argv[++i]);
+    } else if (!repeated.empty() && !arg.starts_with("-")) {
+      args.push_back(repeated);
+      args.push_back(arg);
+    } else {
+      repeated.clear();
+      args.push_back(arg);
+      // The value of another option is not one of the repeated ones.
+    }
+  }
+  return args;
+}
+
+void make_app(CLI::App& app, Action& action) {
+  app.description("FLUX.1 text-to-image with hot-swapped LoRA adapters");
+  app.get_formatter()->column_width(36);
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  add_picture_commands(app, action);
+  add_file_commands(app, action);
+  add_debug_commands(app, action);
+}
+
+}  // namespace
+
+std::function<void()> parse_args(int argc, const char* const* argv) {
+  Action action;
+  CLI::App app("", "fluxswap");
+  make_app(app, action);
+  std::vector<std::string> args = normalised(argc, argv);
+  std::reverse(args.begin(), args.end());  // as CLI11 wants them
+  try {
+    app.parse(args);
+  } catch (const CLI::CallForHelp&) {
+    return [help = app.help()] { print_text(help); };
+  } catch (const CLI::CallForVersion&) {
+    return [] { write_out("{}\n", kVersion); };
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(fmt::format("{}; see fluxswap --help", error.what()));
+  }
+  return action;
+}
+
+}  // namespace fx::cli

@@ -1,0 +1,151 @@
+// fluxswap generate: pictures of one prompt.
+#include "commands.h"
+#include "console.h"
+#include "core/error.h"
+#include "inputs.h"
+#include "json_report.h"
+#include "outputs.h"
+#include "pipeline/stop_watch.h"
+#include "session.h"
+#include "usage_error.h"
+
+namespace fx::cli {
+namespace {
+
+struct Result {
+  std::vector<Picture> pictures;
+  std::vector<Path> paths;
+  AdapterChange change;
+  std::string model_hash;
+  double total_seconds = 0;
+};
+
+// Everything that can go wrong without the weights goes wrong here.
+Request checked_request(const GenerateOptions& o, Inputs& inputs) {
+  expect_png_name(o.out);
+  const Request request = make_request(o.picture, o.prompt.value_or(""), read_model_configs(o.engine.model));
+  if (!o.inputs.empty()) inputs = read_inputs(o.inputs);
+  expect(o.prompt || (inputs.given.prompt_embeds && inputs.given.pooled),
+         "--prompt is required, unless --inputs has prompt_embeds and pooled_prompt_embeds");
+  const auto& latents = inputs.given.latents;
+  check(!latents || (latents->shape.rank() == 3 && latents->shape[0] == o.count), ErrorCode::invalid_argument,
+        "{}: latents: expected shape ({}, tokens, channels) for --count {}, found {}", o.inputs.string(), o.count, o.count,
+        latents ? to_string(latents->shape) : "");
+  check_adapters_exist(o.adapters);
+  return request;
+}
+
+// Drops the pixels of pictures that are on disk; latents stay for --save-latents.
+void make_pictures(const GenerateOptions& o, Engine& engine, Request request, const Inputs& inputs, ProgressBar& bar,
+                   Result& result) {
+  Taps taps;
+  const uint64_t first_seed = request.seed;
+  for (int i = 0; i < o.count; ++i) {
+    request.seed = first_seed + static_cast<uint64_t>(i);
+    request.given = inputs.given;
+    if (inputs.given.latents) request.given.latents = pictures_of(*inputs.given.latents, i, 1);
+    request.taps = i == 0 && !o.taps.empty() ? &taps : nullptr;
+    if (o.count > 1) bar.set_prefix(fmt::format("{}/{}", i + 1, o.count));
+    Picture picture = engine.pipeline().generate(request, [&](const Progress& progress) {
+      bar.update(progress);
+      return true;
+    });
+    if (i == 0) warn_all(picture.warnings, bar);
+    if (result.model_hash.empty()) result.model_hash = model_hash(engine.model().folder);
+    bar.clear();
+    save_picture(result.paths[static_cast<size_t>(i)], picture.image,
+                 picture_parameters(picture.request, engine.model().configs, result.model_hash, engine.adapter_uses()));
+    if (!o.json) {
+      write_out("{}: seed {}, {}x{}, {} steps, {:.3g} s per step, {:.3g} s\n", result.paths[static_cast<size_t>(i)].string(),
+            request.seed, request.width, request.height, request.steps, picture.timings.seconds_per_step,
+            picture.timings.encode_seconds + picture.timings.prepare_seconds + picture.timings.denoise_seconds +
+                picture.timings.decode_seconds);
+    }
+    picture.image = {};
+    result.pictures.push_back(std::move(picture));
+  }
+  if (!o.taps.empty()) save_tensors(o.taps, taps.tensors());
+}
+
+void save_latents(const Path& path, const std::vector<Picture>& pictures) {
+  HostTensor all = pictures.front().latents;  // (1, I, C) -> (N, I, C)
+  all.shape[0] = static_cast<int64_t>(pictures.size());
+  for (size_t i = 1; i < pictures.size(); ++i) {
+    all.values.insert(all.values.end(), pictures[i].latents.values.begin(), pictures[i].latents.values.end());
+  }
+  save_tensors(path, {all});
+}
+
+Timings sum(const std::vector<Picture>& pictures) {
+  Timings all;
+  for (const Picture& picture : pictures) {
+    all.encode_seconds += picture.timings.encode_seconds;
+    all.prepare_seconds += picture.timings.prepare_seconds;
+    all.denoise_seconds += picture.timings.denoise_seconds;
+    all.decode_seconds += picture.timings.decode_seconds;
+    all.seconds_per_step += picture.timings.seconds_per_step / static_cast<double>(pictures.size());
+  }
+  return all;
+}
+
+nlohmann::json report(const GenerateOptions& o, Engine& engine, const Result& result) {
+  const Request& request = result.pictures.front().request;
+  nlohmann::json images = nlohmann::json::array();
+  for (size_t i = 0; i < result.pictures.size(); ++i) {
+    images.push_back({{"seed", result.pictures[i].request.seed},
+                      {"output", result.paths[i].string()},
+                      {"timings", timings_json(result.pictures[i].timings)}});
+  }
+  nlohmann::json timings = timings_json(sum(result.pictures));
+  timings["load_seconds"] = engine.load_seconds();
+  timings["adapter_read_seconds"] = result.change.read_seconds;
+  timings["adapter_swap_seconds"] = result.change.swap.seconds;
+  timings["total_seconds"] = result.total_seconds;
+  nlohmann::json json = {{"command", "generate"},
+                         {"model", model_json(engine, result.model_hash)},
+                         {"backend", engine.ops().backend_name()},
+                         {"device", engine.ops().runtime().device_name()},
+                         {"precision", "f32"},
+                         {"prompt", request.prompt},
+                         {"seed", request.seed},
+                         {"count", o.count},
+                         {"width", request.width},
+                         {"height", request.height},
+                         {"steps", request.steps},
+                         {"guidance", request.guidance},
+                         {"max_sequence_length", request.max_sequence_length},
+                         {"noise", request.noise == NoiseType::f32 ? "f32" : "bf16"},
+                         {"adapters", adapters_json(engine.adapters())},
+                         {"swap", swap_json(result.change)},
+                         {"graph_captures", 0},
+                         {"timings", std::move(timings)},
+                         {"peak_memory", memory_json(engine.ops().runtime())},
+                         {"output", result.paths.front().string()},
+                         {"images", std::move(images)}};
+  if (!o.save_latents.empty()) json["latents"] = o.save_latents.string();
+  if (!o.taps.empty()) json["taps"] = o.taps.string();
+  return json;
+}
+
+}  // namespace
+
+void run_generate(const GenerateOptions& o) {
+  StopWatch watch;
+  Inputs inputs;
+  const Request request = checked_request(o, inputs);
+  Result result;
+  result.paths = picture_paths(o.out, request.seed, o.count);
+  for (const Path& path : result.paths) check_writable(path);
+  check_writable(o.save_latents);
+  check_writable(o.taps);
+
+  ProgressBar bar;
+  const auto engine = open_engine(o.engine, bar);
+  result.change = use_adapters(*engine, o.adapters, bar);
+  make_pictures(o, *engine, request, inputs, bar, result);
+  if (!o.save_latents.empty()) save_latents(o.save_latents, result.pictures);
+  result.total_seconds = watch.lap();
+  if (o.json) print_json(report(o, *engine, result));
+}
+
+}  // namespace fx::cli

@@ -1,0 +1,2 @@
+#include "commands.h"
+namespace fx::cli { void run_grid(const GridOptions&) {} }

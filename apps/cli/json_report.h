@@ -1,0 +1,22 @@
+// The parts of the --json reports.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "options.h"
+#include "pipeline/engine.h"
+
+namespace fx::cli {
+
+nlohmann::json model_json(const Engine& engine, const std::string& hash);
+// One entry for each active adapter: file, scale, what of the file was used.
+nlohmann::json adapters_json(const AdapterSet& adapters);
+nlohmann::json swap_json(const AdapterChange& change);
+nlohmann::json timings_json(const Timings& timings);
+// Through the runtime, and of the whole process.
+nlohmann::json memory_json(Runtime& runtime);
+
+// Most memory that the process ever held, in bytes; 0 where the system does not say.
+uint64_t process_peak_bytes();
+
+}  // namespace fx::cli

@@ -1,0 +1,117 @@
+#include "option_set.h"
+
+#include "usage_error.h"
+#include "values.h"
+
+namespace fx::cli {
+namespace {
+
+constexpr int64_t kMaxPixels = 1 << 20;  // of a side; the model's own limit is lower
+constexpr int64_t kMaxSteps = 1000, kMaxTokens = 512, kMaxThreads = 1024;
+
+}  // namespace
+
+CLI::Option* OptionSet::one(const std::string& name, const std::string& type, const std::string& help, Read read) {
+  // The callback outlives this frame, and needs the option that it makes.
+  auto option = std::make_shared<CLI::Option*>();
+  *option = app_.add_option(
+      name,
+      [option, read = std::move(read)](const CLI::results_t&) {
+        read((*option)->results().front());
+        return true;
+      },
+      help);
+  return (*option)->type_name(type);
+}
+
+CLI::Option* OptionSet::many(const std::string& name, const std::string& type, const std::string& help, Read read) {
+  auto option = std::make_shared<CLI::Option*>();
+  *option = app_.add_option(
+      name,
+      [option, read = std::move(read)](const CLI::results_t&) {
+        for (const std::string& value : (*option)->results()) read(value);
+        return true;
+      },
+      help);
+  return (*option)
+      ->type_name(type)
+      ->expected(1, CLI::detail::expected_max_vector_size)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+CLI::Option* OptionSet::path(const std::string& name, const std::string& type, const std::string& help, Path& target) {
+  return one(name, type, help, [name, &target](const std::string& value) {
+    expect(!value.empty(), "{}: expected a name, found an empty one", name);
+    target = value;
+  });
+}
+
+CLI::Option* OptionSet::integer(const std::string& name, const std::string& help, int& target, int64_t min, int64_t max) {
+  return one(name, "N", help, [name, &target, min, max](const std::string& value) {
+    target = static_cast<int>(parse_int(name, value, min, max));
+  });
+}
+
+CLI::Option* OptionSet::word(const std::string& name, const std::string& help, std::string& target,
+                             const std::vector<std::string>& words) {
+  const std::string list = fmt::format("{}", fmt::join(words, "|"));
+  return one(name, list, help, [name, words, list, &target](const std::string& value) {
+    expect(std::find(words.begin(), words.end(), value) != words.end(), "{}: expected one of {}, found '{}'", name, list,
+           value);
+    target = value;
+  });
+}
+
+void OptionSet::model(Path& target) {
+  path("--model", "DIR", "model folder in diffusers layout, as FLUX.1-dev is published", target)->required();
+}
+
+void OptionSet::json(bool& target) { flag("--json", "print one JSON object on standard output", target); }
+
+void OptionSet::engine(EngineOptions& target) {
+  model(target.model);
+  word("--device", "where to compute (default auto: cpu)", target.device, {"auto", "cpu", "cuda"});
+  word("--precision", "of the computation (default auto: f32 on a CPU)", target.precision, {"auto", "f32", "bf16", "fp8"});
+  integer("--threads", "CPU threads (default: all cores)", target.threads, 1, kMaxThreads);
+  flag("--reference", "compute with the slow reference back-end, to compare with", target.reference)->group("Debugging");
+}
+
+void OptionSet::size(int64_t& width, int64_t& height) {
+  for (auto [name, target] : {std::pair{"--width", &width}, std::pair{"--height", &height}}) {
+    one(name, "PIXELS", "multiple of 16 (default: what the VAE's config says)", [name, target](const std::string& value) {
+      *target = parse_int(name, value, 1, kMaxPixels);
+    });
+  }
+}
+
+void OptionSet::steps(int& target) {
+  integer("--steps", "denoising steps (default 28; 4 for a model without guidance embedding)", target, 1, kMaxSteps);
+}
+
+void OptionSet::guidance(double& target) {
+  one("--guidance", "G", "distilled guidance (default 3.5)",
+      [&target](const std::string& value) { target = parse_number("--guidance", value); });
+}
+
+void OptionSet::sequence_length(int& target) {
+  integer("--max-sequence-length", "T5 tokens of the prompt (default 512)", target, 1, kMaxTokens);
+}
+
+void OptionSet::picture(PictureOptions& target) {
+  size(target.width, target.height);
+  steps(target.steps);
+  guidance(target.guidance);
+  one("--seed", "S", "of the noise (default: random, and printed)",
+      [&target](const std::string& value) { target.seed = parse_seed(value); });
+  sequence_length(target.max_sequence_length);
+  one("--noise", "f32|bf16", "dtype in which torch would draw the noise (default f32 under f32)",
+      [&target](const std::string& value) { target.noise = parse_noise(value); });
+}
+
+void OptionSet::adapters(std::vector<AdapterChoice>& target) {
+  many("--lora", "FILE[:SCALE]", "adapter and how strongly it acts (default 1); again for several at once",
+       [&target](const std::string& value) { target.push_back(parse_adapter(value)); });
+}
+
+}  // namespace fx::cli

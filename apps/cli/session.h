@@ -1,0 +1,34 @@
+// What the commands that run a model share: the back-end, the engine, requests made from options.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "options.h"
+#include "pipeline/engine.h"
+#include "progress_bar.h"
+
+namespace fx::cli {
+
+// Throws unsupported for a device or precision that this build does not have.
+std::unique_ptr<Ops> make_ops(const EngineOptions& options);
+
+// Loads the model, saying so on the bar.
+std::unique_ptr<Engine> open_engine(const EngineOptions& options, ProgressBar& bar);
+
+// Publishes adapters and warns about keys that match nothing.
+AdapterChange use_adapters(Engine& engine, const std::vector<AdapterChoice>& adapters, ProgressBar& bar);
+
+// The request with all defaults filled in, seed too. Throws UsageError for one that no model could carry out, so call it
+// before weights are loaded; and Error for a prompt that is not UTF-8.
+Request make_request(const PictureOptions& options, const std::string& prompt, const ModelConfigs& configs);
+
+// Throws bad_file for the first that does not exist.
+void check_adapters_exist(const std::vector<AdapterChoice>& adapters);
+
+void warn_all(const std::vector<std::string>& warnings, ProgressBar& bar);
+
+// "photo:0.8 + ink", or "none".
+std::string describe_adapters(const std::vector<AdapterChoice>& adapters);
+
+}  // namespace fx::cli

@@ -1,0 +1,42 @@
+// A model without its weights: everything that configs alone decide. Parameters are declared but never touched, so that
+// their memory stays virtual and even a 12B model is there at once.
+#pragma once
+
+#include <memory>
+
+#include "lora/target.h"
+#include "models/flux/transformer.h"
+#include "models/text/clip_text.h"
+#include "models/text/t5_encoder.h"
+#include "models/vae/decoder.h"
+#include "options.h"
+#include "pipeline/config_json.h"
+
+namespace fx::cli {
+
+class Skeleton {
+ public:
+  // Throws as read_model_configs does.
+  explicit Skeleton(const Path& folder);
+
+  const ModelConfigs configs;
+
+ private:
+  const std::unique_ptr<Runtime> runtime_;
+
+ public:
+  ParamStore transformer, text_encoder, text_encoder_2, vae;
+
+  // What adapters are read against.
+  const AdapterTarget& adapter_target() const { return target_; }
+
+ private:
+  const Flux flux_;
+  const ClipText clip_;
+  const T5Encoder t5_;
+  const VaeDecoder decoder_;
+  const NameMap transformer_names_, clip_names_, t5_names_;
+  AdapterTarget target_;
+};
+
+}  // namespace fx::cli

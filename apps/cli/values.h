@@ -1,0 +1,35 @@
+// The values of options from their text. All throw UsageError that names the option, what was expected and what was found.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/shape.h"
+#include "pipeline/engine.h"
+#include "sampling/noise.h"
+
+namespace fx::cli {
+
+// A whole decimal number from `min` to `max`.
+int64_t parse_int(std::string_view option, std::string_view text, int64_t min, int64_t max);
+
+// A finite number.
+double parse_number(std::string_view option, std::string_view text);
+
+// 0 to 2^64 - 1; a negative number stands for the unsigned one with the same bits, as in torch.
+uint64_t parse_seed(std::string_view text);
+
+NoiseType parse_noise(std::string_view text);
+
+// "1,16,64,64"
+Shape parse_shape(std::string_view text);
+
+// FILE or FILE:SCALE. The scale is what follows the last colon, if that is a number; a file name may have colons too.
+AdapterChoice parse_adapter(const std::string& text);
+
+// Adapters that act together: "a.safetensors:0.8+b.safetensors". A file whose name has a plus is taken as it is.
+std::vector<AdapterChoice> parse_adapter_set(const std::string& text);
+
+}  // namespace fx::cli
