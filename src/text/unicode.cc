@@ -77,7 +77,8 @@ bool is_word(char32_t c) {
   }
   const bool circled_letter = (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
                               (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
-  return is_letter(c) || circled_letter || c == 0x200C || c == 0x200D;
+  const bool recent = find_range(kNewNumbers, c) != kNewNumbers.end() || find_range(kNewMarks, c) != kNewMarks.end();
+  return is_letter(c) || circled_letter || recent || c == 0x200C || c == 0x200D;
 }
 
 std::u32string_view lower_case(char32_t c, char32_t (&buffer)[2]) {
