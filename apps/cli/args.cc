@@ -42,7 +42,6 @@ std::vector<std::string> normalised(int argc, const char* const* argv) {
     } else {
       repeated.clear();
       args.push_back(arg);
-      // The value of another option is not one of the repeated ones.
     }
   }
   return args;
@@ -53,10 +52,10 @@ void make_app(CLI::App& app, Action& action) {
   app.get_formatter()->column_width(36);
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
-  app.footer(kFooter);
   add_picture_commands(app, action);
   add_file_commands(app, action);
   add_debug_commands(app, action);
+  app.footer(kFooter);  // after the commands, which would inherit it
 }
 
 }  // namespace

@@ -61,9 +61,9 @@ json to_json(const Path& folder, const ModelConfigs& configs, const std::vector<
                         {"guidance", defaults.guidance}, {"max_sequence_length", defaults.max_sequence_length}}}};
 }
 
-// 11901408320 -> "11.9 G"
+// 11901408320 -> "11.9 G", to be followed by the unit
 std::string rounded(double value) {
-  constexpr const char* kUnits[] = {"", " k", " M", " G", " T"};
+  constexpr const char* kUnits[] = {" ", " k", " M", " G", " T"};
   size_t unit = 0;
   for (; value >= 1000 && unit + 1 < std::size(kUnits); ++unit) value /= 1000;
   return fmt::format("{:.3g}{}", value, kUnits[unit]);
@@ -91,7 +91,7 @@ void print_table(const ModelConfigs& configs, const std::vector<ComponentFiles>&
     for (const auto& [dtype, bytes] : component.bytes) {
       files += fmt::format(", {}B of {}", rounded(static_cast<double>(bytes)), dtype);
     }
-    write_out("{:<15} {} parameters{}\n", component.folder, rounded(static_cast<double>(component.parameters)), files);
+    write_out("{:<15} {} parameters{}\n", component.folder, component.parameters, files);
   }
   write_out("memory          {}B for the weights in f32\n", rounded(4.0 * static_cast<double>(parameter_count(components))));
 }

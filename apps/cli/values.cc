@@ -88,8 +88,10 @@ AdapterChoice parse_adapter(const std::string& text) {
 }
 
 std::vector<AdapterChoice> parse_adapter_set(const std::string& text) {
-  const AdapterChoice whole = parse_adapter(text);
-  if (text.find('+') == std::string::npos || is_file(whole.file.string())) return {whole};
+  const size_t plus = text.rfind('+'), colon = text.rfind(':');
+  const bool scaled = colon != std::string::npos && plus != std::string::npos && colon > plus;
+  const bool one = plus == std::string::npos || is_file(text) || (scaled && is_file(text.substr(0, colon)));
+  if (one) return {parse_adapter(text)};
   std::vector<AdapterChoice> set;
   for (const std::string& part : split(text, '+')) set.push_back(parse_adapter(part));
   return set;
