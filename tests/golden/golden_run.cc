@@ -9,10 +9,24 @@ std::unique_ptr<Ops> ops_named(const std::string& backend) {
   return backend == "reference" ? make_reference_ops() : make_cpu_ops();
 }
 
+namespace {
+// Random models lie with their golden files, trained ones in models/.
+bool lies_with_golden(const std::string& model) { return std::filesystem::exists(golden_folder() / model / "model"); }
+
+std::filesystem::path adapter_root(const std::string& model) {
+  if (lies_with_golden(model)) return golden_folder() / model;
+  return std::filesystem::path(FLUXSWAP_SOURCE_DIR) / "models" / model;
+}
+}  // namespace
+
+std::filesystem::path model_folder(const std::string& model) {
+  return lies_with_golden(model) ? golden_folder() / model / "model" : adapter_root(model);
+}
+
 Engine& engine_for(const std::string& model, const std::string& backend) {
   static std::map<std::string, std::unique_ptr<Engine>> engines;
   auto& engine = engines[model + "/" + backend];
-  if (!engine) engine = std::make_unique<Engine>(ops_named(backend), golden_folder() / model / "model");
+  if (!engine) engine = std::make_unique<Engine>(ops_named(backend), model_folder(model));
   return *engine;
 }
 
@@ -33,7 +47,7 @@ std::vector<AdapterChoice> adapters_of(const Golden& golden, const std::string& 
   std::stringstream list(golden.text("adapters"));
   for (std::string item; std::getline(list, item, ';');) {
     const size_t colon = item.rfind(':');
-    choices.push_back({golden_folder() / model / item.substr(0, colon), std::stof(item.substr(colon + 1))});
+    choices.push_back({adapter_root(model) / item.substr(0, colon), std::stof(item.substr(colon + 1))});
   }
   return choices;
 }

@@ -16,6 +16,9 @@ std::unique_ptr<Ops> ops_named(const std::string& backend);
 // Engines are kept for the life of the process: one per model and back-end.
 Engine& engine_for(const std::string& model, const std::string& backend);
 
+// Where a model and its adapters ("loras/") lie: beside the golden file, or in models/.
+std::filesystem::path model_folder(const std::string& model);
+
 Request request_of(const Golden& golden);
 
 // "loras/a.safetensors:0.7;loras/b.safetensors:-1" below the model's golden folder.

@@ -108,6 +108,8 @@ TEST_P(GoldenAdapters, EffectOnLatents) {
   EXPECT_LT(relative_error(minus(with, without), minus(expected.values, expected_without.values)), kTolerance);
   if (golden.has("prompt_embeds")) {
     EXPECT_LT(relative_error(c.prompt_embeds.values, golden.tensor("prompt_embeds").values), kEmbedsTolerance);
+  }
+  if (golden.has("pooled_prompt_embeds")) {
     EXPECT_LT(relative_error(c.pooled.values, golden.tensor("pooled_prompt_embeds").values), kEmbedsTolerance);
   }
 }
