@@ -16,7 +16,10 @@ OpCase attention_case(const std::string& name, const AttentionShape& s, Attentio
               },
           .run =
               [=](Ops& ops, const Operands& o) {
-                ops.attention({.q = o["q"], .k = o["k"], .v = o["v"], .o = o["o"],
+                ops.attention({.q = o["q"],
+                               .k = o["k"],
+                               .v = o["v"],
+                               .o = o["o"],
                                .bias = kind == AttentionKind::biased ? o["bias"] : Tensor(),
                                .causal = kind == AttentionKind::causal,
                                .scale = 1 / std::sqrt(static_cast<float>(s.head_size))});
@@ -44,9 +47,10 @@ OpCase qkv_case(int64_t batch, int64_t tokens, int64_t heads, int64_t head_size)
                                 .slice(2, 4, 4 + hidden)
                                 .reshape({batch, tokens, heads, head_size}));
               },
-          .run = [](Ops& ops, const Operands& o) {
-            ops.attention({.q = o["q"], .k = o["k"], .v = o["v"], .o = o["o"], .bias = {}, .scale = 0.2f});
-          }};
+          .run =
+              [](Ops& ops, const Operands& o) {
+                ops.attention({.q = o["q"], .k = o["k"], .v = o["v"], .o = o["o"], .bias = {}, .scale = 0.2f});
+              }};
 }
 
 // Scores far apart: the softmax must not overflow. Also keys that the bias hides altogether, a whole block of them.
@@ -76,8 +80,8 @@ std::vector<OpCase> attention_cases() {
     cases.push_back(attention_case(fmt::format("attention/l{}/causal", tokens), shape, AttentionKind::causal));
   }
   for (const int64_t head_size : {1, 8, 16, 24, 40, 50, 64, 128, 256, 512}) {
-    cases.push_back(attention_case(fmt::format("attention/d{}", head_size), {3, 37, 53, 2, head_size},
-                                   AttentionKind::plain));
+    cases.push_back(
+        attention_case(fmt::format("attention/d{}", head_size), {3, 37, 53, 2, head_size}, AttentionKind::plain));
   }
   cases.push_back(qkv_case(1, 77, 3, 16));
   cases.push_back(qkv_case(3, 33, 4, 24));

@@ -34,21 +34,32 @@ struct Case {
   std::function<void(Ops&)> call;
 };
 
-// `change` breaks valid arguments.
-template <class Args>
-Case broken(void (Ops::*op)(const Args&), Args args, const std::function<void(Args&)>& change, std::string message) {
-  change(args);
-  return {std::move(message), [op, args](Ops& ops) { (ops.*op)(args); }};
-}
+using Cases = std::vector<Case>;
 
-std::vector<Case> linear_errors() {
-  LinearArgs valid{.x = t({2, 3, 8}), .weight = t({6, 8}), .bias = t({6}),
+// Adds cases of one operation: valid arguments, with one thing changed.
+template <class Args>
+struct Breaker {
+  Cases& cases;
+  std::string op;
+  void (Ops::*method)(const Args&);
+  Args valid;
+
+  void operator()(const std::string& message, const std::function<void(Args&)>& change) const {
+    Args args = valid;
+    change(args);
+    cases.push_back({"[" + op + "] " + message, [m = method, args](Ops& ops) { (ops.*m)(args); }});
+  }
+};
+
+Cases linear_errors() {
+  LinearArgs valid{.x = t({2, 3, 8}),
+                   .weight = t({6, 8}),
+                   .bias = t({6}),
                    .lora = {t({4, 8}), t({6, 4}), t({4}), i32({2, 4}), i32({1})},
-                   .outputs = {{{t({2, 3, 6})}}}, .gate = {}};
-  std::vector<Case> cases;
-  const auto add = [&](std::string message, const std::function<void(LinearArgs&)>& change) {
-    cases.push_back(broken<LinearArgs>(&Ops::linear, valid, change, "[linear] " + message));
-  };
+                   .outputs = {{{t({2, 3, 6})}}},
+                   .gate = {}};
+  Cases cases;
+  const Breaker<LinearArgs> add{cases, "linear", &Ops::linear, valid};
   add("x: expected a tensor of 3 axes of f32, got none", [](auto& a) { a.x = {}; });
   add("weight: expected a tensor of 2 axes of f32, got (6) f32", [](auto& a) { a.weight = t({6}); });
   add("weight: expected (6, 8) f32, got (6, 7) f32", [](auto& a) { a.weight = t({6, 7}); });
@@ -60,7 +71,9 @@ std::vector<Case> linear_errors() {
   add("lora.a: expected (4, 8) f32, got (4, 9) f32", [](auto& a) { a.lora.a = t({4, 9}); });
   add("lora.b: expected (6, 4) f32, got (6, 3) f32", [](auto& a) { a.lora.b = t({6, 3}); });
   add("lora.scale: expected (4) f32, got none", [](auto& a) { a.lora.scale = {}; });
-  add("lora.segments: expected a tensor of 2 axes of i32, got (2, 4) f32", [](auto& a) { a.lora.segments = t({2, 4}); });
+  add("lora.segments: expected a tensor of 2 axes of i32, got (2, 4) f32", [](auto& a) {
+    a.lora.segments = t({2, 4});
+  });
   add("lora.segments: expected (2, 4) i32, got (2, 3) i32", [](auto& a) { a.lora.segments = i32({2, 3}); });
   add("lora.count: expected (1) i32, got (2) i32", [](auto& a) { a.lora.count = i32({2}); });
   add("lora: expected contiguous memory", [](auto& a) { a.lora.scale = sparse({4}); });
@@ -77,12 +90,11 @@ std::vector<Case> linear_errors() {
   return cases;
 }
 
-std::vector<Case> attention_errors() {
-  AttentionArgs valid{.q = t({2, 5, 3, 8}), .k = t({2, 7, 3, 8}), .v = t({2, 7, 3, 8}), .o = t({2, 5, 3, 8}), .bias = {}};
-  std::vector<Case> cases;
-  const auto add = [&](std::string message, const std::function<void(AttentionArgs&)>& change) {
-    cases.push_back(broken<AttentionArgs>(&Ops::attention, valid, change, "[attention] " + message));
-  };
+Cases attention_errors() {
+  AttentionArgs valid{
+      .q = t({2, 5, 3, 8}), .k = t({2, 7, 3, 8}), .v = t({2, 7, 3, 8}), .o = t({2, 5, 3, 8}), .bias = {}};
+  Cases cases;
+  const Breaker<AttentionArgs> add{cases, "attention", &Ops::attention, valid};
   add("q: expected a tensor of 4 axes", [](auto& a) { a.q = t({2, 5, 24}); });
   add("k: expected a tensor of 4 axes", [](auto& a) { a.k = {}; });
   add("k: expected (2, 7, 3, 8) f32, got (2, 7, 3, 6) f32", [](auto& a) { a.k = t({2, 7, 3, 6}); });
@@ -96,111 +108,133 @@ std::vector<Case> attention_errors() {
   return cases;
 }
 
-std::vector<Case> image_errors() {
+Cases image_errors() {
+  Cases cases;
   const Conv2dArgs conv{.x = t({2, 6, 5, 4}), .weight = t({7, 3, 3, 4}), .bias = t({7}), .y = t({2, 6, 5, 7})};
   const GroupNormArgs norm{.x = t({2, 3, 3, 8}), .gain = t({8}), .bias = t({8}), .y = t({2, 3, 3, 8}), .groups = 4};
   const LatentLayoutArgs pack{.packed = t({2, 6, 16}), .latents = t({2, 4, 6, 4})};
   const Upsample2xArgs upsample{.x = t({1, 2, 3, 4}), .y = t({1, 4, 6, 4})};
   const ToRgb8Args rgb{.x = t({1, 2, 2, 3}), .y = t({1, 2, 2, 3}, DType::u8)};
   const Tensor strided = t({2, 6, 5, 8}).slice(3, 0, 4);
-  return {
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [](auto& a) { a.x = t({6, 5, 4}); }, "[conv2d] x: expected a tensor of 4 axes"),
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [&](auto& a) { a.x = strided; }, "[conv2d] x: expected contiguous memory"),
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [](auto& a) { a.weight = {}; }, "[conv2d] weight: expected a tensor of 4 axes"),
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [](auto& a) { a.weight = t({7, 3, 3, 5}); }, "[conv2d] weight: expected (7, 3, 3, 4)"),
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [](auto& a) { a.bias = t({8}); }, "[conv2d] bias: expected (7) f32"),
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [](auto& a) { a.bias = sparse({7}); }, "[conv2d] bias: expected contiguous"),
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [](auto& a) { a.stride = 0; }, "[conv2d] expected a positive stride"),
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [](auto& a) { a.pad_end = -1; }, "[conv2d] expected a positive stride and no negative"),
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [](auto& a) { a.weight = t({7, 9, 3, 4}); }, "[conv2d] expected a kernel that fits"),
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [](auto& a) { a.stride = 2; }, "[conv2d] y: expected (2, 3, 3, 7) f32, got (2, 6, 5, 7)"),
-      broken<Conv2dArgs>(&Ops::conv2d, conv, [](auto& a) { a.y = t({2, 6, 5, 9}).slice(3, 0, 7); }, "[conv2d] y: expected contiguous"),
-      broken<GroupNormArgs>(&Ops::group_norm, norm, [](auto& a) { a.x = {}; }, "[group_norm] x: expected a tensor of 4 axes"),
-      broken<GroupNormArgs>(&Ops::group_norm, norm, [](auto& a) { a.y = t({2, 3, 3, 4}); }, "[group_norm] y: expected (2, 3, 3, 8)"),
-      broken<GroupNormArgs>(&Ops::group_norm, norm, [](auto& a) { a.y = t({2, 3, 3, 9}).slice(3, 0, 8); }, "[group_norm] y: expected contiguous"),
-      broken<GroupNormArgs>(&Ops::group_norm, norm, [](auto& a) { a.groups = 3; }, "[group_norm] expected channels divisible by the groups"),
-      broken<GroupNormArgs>(&Ops::group_norm, norm, [](auto& a) { a.gain = t({4}); }, "[group_norm] gain: expected (8)"),
-      broken<GroupNormArgs>(&Ops::group_norm, norm, [](auto& a) { a.gain = sparse({8}); }, "[group_norm] gain: expected contiguous"),
-      broken<GroupNormArgs>(&Ops::group_norm, norm, [](auto& a) { a.bias = {}; }, "[group_norm] bias: expected (8) f32, got none"),
-      broken<GroupNormArgs>(&Ops::group_norm, norm, [](auto& a) { a.bias = sparse({8}); }, "[group_norm] bias: expected contiguous"),
-      broken<LatentLayoutArgs>(&Ops::pack_latents, pack, [](auto& a) { a.latents = t({2, 24, 4}); }, "[pack_latents] latents: expected a tensor of 4"),
-      broken<LatentLayoutArgs>(&Ops::pack_latents, pack, [](auto& a) { a.latents = t({2, 3, 6, 4}); }, "[pack_latents] expected an even height"),
-      broken<LatentLayoutArgs>(&Ops::unpack_latents, pack, [](auto& a) { a.packed = t({2, 24, 4}); }, "[unpack_latents] packed: expected (2, 6, 16)"),
-      broken<LatentLayoutArgs>(&Ops::unpack_latents, pack, [](auto& a) { a.packed = sparse({2, 6, 16}); }, "[unpack_latents] packed: expected contiguous"),
-      broken<Upsample2xArgs>(&Ops::upsample2x, upsample, [](auto& a) { a.x = t({6, 4}); }, "[upsample2x] x: expected a tensor of 4"),
-      broken<Upsample2xArgs>(&Ops::upsample2x, upsample, [](auto& a) { a.y = a.x; }, "[upsample2x] y: expected (1, 4, 6, 4)"),
-      broken<Upsample2xArgs>(&Ops::upsample2x, upsample, [](auto& a) { a.y = sparse({1, 4, 6, 4}); }, "[upsample2x] y: expected contiguous"),
-      broken<ToRgb8Args>(&Ops::to_rgb8, rgb, [](auto& a) { a.x = t({4, 3}); }, "[to_rgb8] x: expected a tensor of 4"),
-      broken<ToRgb8Args>(&Ops::to_rgb8, rgb, [](auto& a) { a.y = a.x; }, "[to_rgb8] y: expected (1, 2, 2, 3) u8, got (1, 2, 2, 3) f32"),
-      broken<ToRgb8Args>(&Ops::to_rgb8, rgb, [](auto& a) { a.y = t({1, 2, 2, 6}, DType::u8).slice(3, 0, 3); }, "[to_rgb8] y: expected contiguous"),
-  };
+  const Breaker<Conv2dArgs> break_conv2d{cases, "conv2d", &Ops::conv2d, conv};
+  const Breaker<GroupNormArgs> break_group_norm{cases, "group_norm", &Ops::group_norm, norm};
+  const Breaker<LatentLayoutArgs> break_pack_latents{cases, "pack_latents", &Ops::pack_latents, pack};
+  const Breaker<LatentLayoutArgs> break_unpack_latents{cases, "unpack_latents", &Ops::unpack_latents, pack};
+  const Breaker<Upsample2xArgs> break_upsample2x{cases, "upsample2x", &Ops::upsample2x, upsample};
+  const Breaker<ToRgb8Args> break_to_rgb8{cases, "to_rgb8", &Ops::to_rgb8, rgb};
+  break_conv2d("x: expected a tensor of 4 axes", [](auto& a) { a.x = t({6, 5, 4}); });
+  break_conv2d("x: expected contiguous memory", [&](auto& a) { a.x = strided; });
+  break_conv2d("weight: expected a tensor of 4 axes", [](auto& a) { a.weight = {}; });
+  break_conv2d("weight: expected (7, 3, 3, 4)", [](auto& a) { a.weight = t({7, 3, 3, 5}); });
+  break_conv2d("bias: expected (7) f32", [](auto& a) { a.bias = t({8}); });
+  break_conv2d("bias: expected contiguous", [](auto& a) { a.bias = sparse({7}); });
+  break_conv2d("expected a positive stride", [](auto& a) { a.stride = 0; });
+  break_conv2d("expected a positive stride and no negative", [](auto& a) { a.pad_end = -1; });
+  break_conv2d("expected a kernel that fits", [](auto& a) { a.weight = t({7, 9, 3, 4}); });
+  break_conv2d("y: expected (2, 3, 3, 7) f32, got (2, 6, 5, 7)", [](auto& a) { a.stride = 2; });
+  break_conv2d("y: expected contiguous", [](auto& a) { a.y = t({2, 6, 5, 9}).slice(3, 0, 7); });
+  break_group_norm("x: expected a tensor of 4 axes", [](auto& a) { a.x = {}; });
+  break_group_norm("y: expected (2, 3, 3, 8)", [](auto& a) { a.y = t({2, 3, 3, 4}); });
+  break_group_norm("y: expected contiguous", [](auto& a) { a.y = t({2, 3, 3, 9}).slice(3, 0, 8); });
+  break_group_norm("expected channels divisible by the groups", [](auto& a) { a.groups = 3; });
+  break_group_norm("gain: expected (8)", [](auto& a) { a.gain = t({4}); });
+  break_group_norm("gain: expected contiguous", [](auto& a) { a.gain = sparse({8}); });
+  break_group_norm("bias: expected (8) f32, got none", [](auto& a) { a.bias = {}; });
+  break_group_norm("bias: expected contiguous", [](auto& a) { a.bias = sparse({8}); });
+  break_pack_latents("latents: expected a tensor of 4", [](auto& a) { a.latents = t({2, 24, 4}); });
+  break_pack_latents("expected an even height", [](auto& a) { a.latents = t({2, 3, 6, 4}); });
+  break_unpack_latents("packed: expected (2, 6, 16)", [](auto& a) { a.packed = t({2, 24, 4}); });
+  break_unpack_latents("packed: expected contiguous", [](auto& a) { a.packed = sparse({2, 6, 16}); });
+  break_upsample2x("x: expected a tensor of 4", [](auto& a) { a.x = t({6, 4}); });
+  break_upsample2x("y: expected (1, 4, 6, 4)", [](auto& a) { a.y = a.x; });
+  break_upsample2x("y: expected contiguous", [](auto& a) { a.y = sparse({1, 4, 6, 4}); });
+  break_to_rgb8("x: expected a tensor of 4", [](auto& a) { a.x = t({4, 3}); });
+  break_to_rgb8("y: expected (1, 2, 2, 3) u8, got (1, 2, 2, 3) f32", [](auto& a) { a.y = a.x; });
+  break_to_rgb8("y: expected contiguous", [](auto& a) { a.y = t({1, 2, 2, 6}, DType::u8).slice(3, 0, 3); });
+  return cases;
 }
 
-std::vector<Case> row_errors() {
-  const LnModulateArgs modulate{.x = t({2, 3, 8}), .shift = step_rows(2, 8), .scale = step_rows(2, 8), .y = t({2, 3, 8})};
+Cases row_errors() {
+  Cases cases;
+  const LnModulateArgs modulate{
+      .x = t({2, 3, 8}), .shift = step_rows(2, 8), .scale = step_rows(2, 8), .y = t({2, 3, 8})};
   const LayerNormArgs layer{.x = t({2, 3, 8}), .gain = t({8}), .bias = t({8}), .y = t({2, 3, 8})};
   const RmsNormArgs rms{.x = t({2, 3, 8}), .gain = t({8}), .y = t({2, 3, 8})};
-  const QkNormRopeArgs rope{.q = t({2, 3, 2, 8}), .k = t({2, 3, 2, 8}), .q_gain = t({8}), .k_gain = t({8}), .pe = t({3, 4, 2})};
-  return {
-      broken<LnModulateArgs>(&Ops::ln_modulate, modulate, [](auto& a) { a.x = t({6, 8}); }, "[ln_modulate] x: expected a tensor of 3 axes"),
-      broken<LnModulateArgs>(&Ops::ln_modulate, modulate, [](auto& a) { a.y = t({2, 3, 4}); }, "[ln_modulate] y: expected (2, 3, 8) f32, got (2, 3, 4) f32"),
-      broken<LnModulateArgs>(&Ops::ln_modulate, modulate, [](auto& a) { a.x = sparse({2, 3, 8}); }, "[ln_modulate] x: expected a dense last axis"),
-      broken<LnModulateArgs>(&Ops::ln_modulate, modulate, [](auto& a) { a.y = sparse({2, 3, 8}); }, "[ln_modulate] y: expected a dense last axis"),
-      broken<LnModulateArgs>(&Ops::ln_modulate, modulate, [](auto& a) { a.shift = {}; }, "[ln_modulate] shift: expected a tensor of 3 axes of f32, got none"),
-      broken<LnModulateArgs>(&Ops::ln_modulate, modulate, [](auto& a) { a.scale = step_rows(3, 8); }, "[ln_modulate] scale: expected (5, 2, 8)"),
-      broken<LayerNormArgs>(&Ops::layer_norm, layer, [](auto& a) { a.y = {}; }, "[layer_norm] y: expected (2, 3, 8) f32, got none"),
-      broken<LayerNormArgs>(&Ops::layer_norm, layer, [](auto& a) { a.gain = t({7}); }, "[layer_norm] gain: expected (8)"),
-      broken<LayerNormArgs>(&Ops::layer_norm, layer, [](auto& a) { a.gain = sparse({8}); }, "[layer_norm] gain: expected contiguous"),
-      broken<LayerNormArgs>(&Ops::layer_norm, layer, [](auto& a) { a.bias = t({1, 8}); }, "[layer_norm] bias: expected (8)"),
-      broken<LayerNormArgs>(&Ops::layer_norm, layer, [](auto& a) { a.bias = sparse({8}); }, "[layer_norm] bias: expected contiguous"),
-      broken<RmsNormArgs>(&Ops::rms_norm, rms, [](auto& a) { a.x = i32({2, 3, 8}); }, "[rms_norm] x: expected a tensor of 3 axes of f32, got (2, 3, 8) i32"),
-      broken<RmsNormArgs>(&Ops::rms_norm, rms, [](auto& a) { a.gain = {}; }, "[rms_norm] gain: expected (8) f32, got none"),
-      broken<RmsNormArgs>(&Ops::rms_norm, rms, [](auto& a) { a.gain = sparse({8}); }, "[rms_norm] gain: expected contiguous"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.q = t({2, 3, 16}); }, "[qk_norm_rope] q: expected a tensor of 4"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.q = a.k = t({2, 3, 2, 7}); }, "[qk_norm_rope] expected an even head size"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.k = t({2, 3, 1, 8}); }, "[qk_norm_rope] k: expected (2, 3, 2, 8)"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.q_gain = t({4}); }, "[qk_norm_rope] q_gain: expected (8)"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.q_gain = sparse({8}); }, "[qk_norm_rope] q_gain: expected contiguous"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.k_gain = {}; }, "[qk_norm_rope] k_gain: expected (8)"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.k_gain = sparse({8}); }, "[qk_norm_rope] k_gain: expected contiguous"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.pe = t({3, 8}); }, "[qk_norm_rope] pe: expected (3, 4, 2)"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.pe = sparse({3, 4, 2}); }, "[qk_norm_rope] pe: expected contiguous"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.q = sparse({2, 3, 2, 8}); }, "[qk_norm_rope] q: expected a dense last axis"),
-      broken<QkNormRopeArgs>(&Ops::qk_norm_rope, rope, [](auto& a) { a.k = sparse({2, 3, 2, 8}); }, "[qk_norm_rope] k: expected a dense last axis"),
-  };
+  const QkNormRopeArgs rope{
+      .q = t({2, 3, 2, 8}), .k = t({2, 3, 2, 8}), .q_gain = t({8}), .k_gain = t({8}), .pe = t({3, 4, 2})};
+  const Breaker<LnModulateArgs> break_ln_modulate{cases, "ln_modulate", &Ops::ln_modulate, modulate};
+  const Breaker<LayerNormArgs> break_layer_norm{cases, "layer_norm", &Ops::layer_norm, layer};
+  const Breaker<RmsNormArgs> break_rms_norm{cases, "rms_norm", &Ops::rms_norm, rms};
+  const Breaker<QkNormRopeArgs> break_qk_norm_rope{cases, "qk_norm_rope", &Ops::qk_norm_rope, rope};
+  break_ln_modulate("x: expected a tensor of 3 axes", [](auto& a) { a.x = t({6, 8}); });
+  break_ln_modulate("y: expected (2, 3, 8) f32, got (2, 3, 4) f32", [](auto& a) { a.y = t({2, 3, 4}); });
+  break_ln_modulate("x: expected a dense last axis", [](auto& a) { a.x = sparse({2, 3, 8}); });
+  break_ln_modulate("y: expected a dense last axis", [](auto& a) { a.y = sparse({2, 3, 8}); });
+  break_ln_modulate("shift: expected a tensor of 3 axes of f32, got none", [](auto& a) { a.shift = {}; });
+  break_ln_modulate("scale: expected (5, 2, 8)", [](auto& a) { a.scale = step_rows(3, 8); });
+  break_layer_norm("y: expected (2, 3, 8) f32, got none", [](auto& a) { a.y = {}; });
+  break_layer_norm("gain: expected (8)", [](auto& a) { a.gain = t({7}); });
+  break_layer_norm("gain: expected contiguous", [](auto& a) { a.gain = sparse({8}); });
+  break_layer_norm("bias: expected (8)", [](auto& a) { a.bias = t({1, 8}); });
+  break_layer_norm("bias: expected contiguous", [](auto& a) { a.bias = sparse({8}); });
+  break_rms_norm("x: expected a tensor of 3 axes of f32, got (2, 3, 8) i32", [](auto& a) { a.x = i32({2, 3, 8}); });
+  break_rms_norm("gain: expected (8) f32, got none", [](auto& a) { a.gain = {}; });
+  break_rms_norm("gain: expected contiguous", [](auto& a) { a.gain = sparse({8}); });
+  break_qk_norm_rope("q: expected a tensor of 4", [](auto& a) { a.q = t({2, 3, 16}); });
+  break_qk_norm_rope("expected an even head size", [](auto& a) { a.q = a.k = t({2, 3, 2, 7}); });
+  break_qk_norm_rope("k: expected (2, 3, 2, 8)", [](auto& a) { a.k = t({2, 3, 1, 8}); });
+  break_qk_norm_rope("q_gain: expected (8)", [](auto& a) { a.q_gain = t({4}); });
+  break_qk_norm_rope("q_gain: expected contiguous", [](auto& a) { a.q_gain = sparse({8}); });
+  break_qk_norm_rope("k_gain: expected (8)", [](auto& a) { a.k_gain = {}; });
+  break_qk_norm_rope("k_gain: expected contiguous", [](auto& a) { a.k_gain = sparse({8}); });
+  break_qk_norm_rope("pe: expected (3, 4, 2)", [](auto& a) { a.pe = t({3, 8}); });
+  break_qk_norm_rope("pe: expected contiguous", [](auto& a) { a.pe = sparse({3, 4, 2}); });
+  break_qk_norm_rope("q: expected a dense last axis", [](auto& a) { a.q = sparse({2, 3, 2, 8}); });
+  break_qk_norm_rope("k: expected a dense last axis", [](auto& a) { a.k = sparse({2, 3, 2, 8}); });
+  return cases;
 }
 
-std::vector<Case> pointwise_errors() {
+Cases pointwise_errors() {
+  Cases cases;
   const ActivateArgs activate{.x = t({2, 3, 8}), .y = t({2, 3, 8})};
   const BinaryArgs binary{.a = t({2, 3, 8}), .b = t({1, 3, 8}), .y = t({2, 3, 8})};
   const CopyArgs copy{.x = t({2, 3}), .y = t({2, 3})};
   const EmbedRowsArgs embed{.ids = i32({2, 3}), .table = t({9, 4}), .y = t({2, 3, 4})};
   const TimestepEmbeddingArgs timestep{.t = t({3}), .y = t({1, 3, 8})};
   const EulerStepArgs euler{.sample = t({2, 3, 8}), .velocity = t({2, 3, 8}), .sigmas = t({5}), .step = i32({1})};
-  return {
-      broken<ActivateArgs>(&Ops::activate, activate, [](auto& a) { a.y = t({2, 3, 9}); }, "[activate] y: expected (2, 3, 8)"),
-      broken<BinaryArgs>(&Ops::add, binary, [](auto& a) { a.a = {}; }, "[add] x: expected a tensor of 3 axes"),
-      broken<BinaryArgs>(&Ops::add, binary, [](auto& a) { a.b = t({3, 8}); }, "[add] b: expected a tensor of 3 axes"),
-      broken<BinaryArgs>(&Ops::multiply, binary, [](auto& a) { a.b = t({3, 3, 8}); }, "[multiply] b: expected (2, 3, 8)"),
-      broken<BinaryArgs>(&Ops::multiply, binary, [](auto& a) { a.b = sparse({2, 3, 8}); }, "[multiply] b: expected a dense last axis"),
-      broken<CopyArgs>(&Ops::copy, copy, [](auto& a) { a.x = {}; }, "[copy] expected an input"),
-      broken<CopyArgs>(&Ops::copy, copy, [](auto& a) { a.y = i32({2, 3}); }, "[copy] y: expected (2, 3) f32, got (2, 3) i32"),
-      broken<EmbedRowsArgs>(&Ops::embed_rows, embed, [](auto& a) { a.ids = t({2, 3}); }, "[embed_rows] ids: expected a tensor of 2 axes of i32"),
-      broken<EmbedRowsArgs>(&Ops::embed_rows, embed, [](auto& a) { a.table = t({9}); }, "[embed_rows] table: expected a tensor of 2 axes"),
-      broken<EmbedRowsArgs>(&Ops::embed_rows, embed, [](auto& a) { a.ids = i32({3, 2}).transpose(0, 1); }, "[embed_rows] ids: expected contiguous"),
-      broken<EmbedRowsArgs>(&Ops::embed_rows, embed, [](auto& a) { a.table = sparse({9, 4}); }, "[embed_rows] table: expected contiguous"),
-      broken<EmbedRowsArgs>(&Ops::embed_rows, embed, [](auto& a) { a.y = t({2, 3, 5}); }, "[embed_rows] y: expected (2, 3, 4)"),
-      broken<EmbedRowsArgs>(&Ops::embed_rows, embed, [](auto& a) { a.y = sparse({2, 3, 4}); }, "[embed_rows] y: expected a dense last axis"),
-      broken<TimestepEmbeddingArgs>(&Ops::timestep_embedding, timestep, [](auto& a) { a.t = t({3, 1}); }, "[timestep_embedding] t: expected a tensor of 1"),
-      broken<TimestepEmbeddingArgs>(&Ops::timestep_embedding, timestep, [](auto& a) { a.y = t({3, 8}); }, "[timestep_embedding] y: expected a tensor of 3"),
-      broken<TimestepEmbeddingArgs>(&Ops::timestep_embedding, timestep, [](auto& a) { a.y = t({1, 4, 8}); }, "[timestep_embedding] y: expected (1, 3, 8)"),
-      broken<TimestepEmbeddingArgs>(&Ops::timestep_embedding, timestep, [](auto& a) { a.y = sparse({1, 3, 8}); }, "[timestep_embedding] y: expected contiguous"),
-      broken<TimestepEmbeddingArgs>(&Ops::timestep_embedding, timestep, [](auto& a) { a.y = t({1, 3, 7}); }, "[timestep_embedding] expected an even width"),
-      broken<EulerStepArgs>(&Ops::euler_step, euler, [](auto& a) { a.sample = t({2, 3, 4}); }, "[euler_step] y: expected (2, 3, 8)"),
-      broken<EulerStepArgs>(&Ops::euler_step, euler, [](auto& a) { a.sigmas = t({5, 1}); }, "[euler_step] sigmas: expected a tensor of 1"),
-      broken<EulerStepArgs>(&Ops::euler_step, euler, [](auto& a) { a.step = t({1}); }, "[euler_step] step: expected (1) i32, got (1) f32"),
-      broken<AdvanceStepArgs>(&Ops::advance_step, {.step = i32({1})}, [](auto& a) { a.step = {}; }, "[advance_step] step: expected (1) i32, got none"),
-  };
+  const Breaker<ActivateArgs> break_activate{cases, "activate", &Ops::activate, activate};
+  const Breaker<BinaryArgs> break_add{cases, "add", &Ops::add, binary};
+  const Breaker<BinaryArgs> break_multiply{cases, "multiply", &Ops::multiply, binary};
+  const Breaker<CopyArgs> break_copy{cases, "copy", &Ops::copy, copy};
+  const Breaker<EmbedRowsArgs> break_embed_rows{cases, "embed_rows", &Ops::embed_rows, embed};
+  const Breaker<TimestepEmbeddingArgs> break_timestep_embedding{cases, "timestep_embedding", &Ops::timestep_embedding,
+                                                                timestep};
+  const Breaker<EulerStepArgs> break_euler_step{cases, "euler_step", &Ops::euler_step, euler};
+  break_activate("y: expected (2, 3, 8)", [](auto& a) { a.y = t({2, 3, 9}); });
+  break_add("x: expected a tensor of 3 axes", [](auto& a) { a.a = {}; });
+  break_add("b: expected a tensor of 3 axes", [](auto& a) { a.b = t({3, 8}); });
+  break_multiply("b: expected (2, 3, 8)", [](auto& a) { a.b = t({3, 3, 8}); });
+  break_multiply("b: expected a dense last axis", [](auto& a) { a.b = sparse({2, 3, 8}); });
+  break_copy("expected an input", [](auto& a) { a.x = {}; });
+  break_copy("y: expected (2, 3) f32, got (2, 3) i32", [](auto& a) { a.y = i32({2, 3}); });
+  break_embed_rows("ids: expected a tensor of 2 axes of i32", [](auto& a) { a.ids = t({2, 3}); });
+  break_embed_rows("table: expected a tensor of 2 axes", [](auto& a) { a.table = t({9}); });
+  break_embed_rows("ids: expected contiguous", [](auto& a) { a.ids = i32({3, 2}).transpose(0, 1); });
+  break_embed_rows("table: expected contiguous", [](auto& a) { a.table = sparse({9, 4}); });
+  break_embed_rows("y: expected (2, 3, 4)", [](auto& a) { a.y = t({2, 3, 5}); });
+  break_embed_rows("y: expected a dense last axis", [](auto& a) { a.y = sparse({2, 3, 4}); });
+  break_timestep_embedding("t: expected a tensor of 1", [](auto& a) { a.t = t({3, 1}); });
+  break_timestep_embedding("y: expected a tensor of 3", [](auto& a) { a.y = t({3, 8}); });
+  break_timestep_embedding("y: expected (1, 3, 8)", [](auto& a) { a.y = t({1, 4, 8}); });
+  break_timestep_embedding("y: expected contiguous", [](auto& a) { a.y = sparse({1, 3, 8}); });
+  break_timestep_embedding("expected an even width", [](auto& a) { a.y = t({1, 3, 7}); });
+  break_euler_step("y: expected (2, 3, 8)", [](auto& a) { a.sample = t({2, 3, 4}); });
+  break_euler_step("sigmas: expected a tensor of 1", [](auto& a) { a.sigmas = t({5, 1}); });
+  break_euler_step("step: expected (1) i32, got (1) f32", [](auto& a) { a.step = t({1}); });
+  broken<AdvanceStepArgs>(
+      &Ops::advance_step, {.step = i32({1})}, [](auto& a) { a.step = {}; },
+      "[advance_step] step: expected (1) i32, got none"),
+      return cases;
 }
 
 TEST(OpsChecks, SayWhatWasExpectedAndFound) {

@@ -19,8 +19,14 @@ OpCase conv_case(const std::string& name, const ConvShape& s) {
               },
           .run =
               [=](Ops& ops, const Operands& o) {
-                ops.conv2d({.x = o["x"], .weight = o["weight"], .bias = s.add ? Tensor() : o["bias"], .y = o["y"],
-                            .stride = s.stride, .pad_begin = s.pad_begin, .pad_end = s.pad_end, .add = s.add});
+                ops.conv2d({.x = o["x"],
+                            .weight = o["weight"],
+                            .bias = s.add ? Tensor() : o["bias"],
+                            .y = o["y"],
+                            .stride = s.stride,
+                            .pad_begin = s.pad_begin,
+                            .pad_end = s.pad_end,
+                            .add = s.add});
               },
           .flops = 2.0 * static_cast<double>(s.batch * height * width * s.out * depth)};
 }
@@ -46,10 +52,12 @@ OpCase latents_case(bool pack, int64_t batch, int64_t height, int64_t width, int
                 pack ? o.output("packed", packed) : o.input("packed", packed);
                 pack ? o.input("latents", latents) : o.output("latents", latents);
               },
-          .run = [=](Ops& ops, const Operands& o) {
-            const LatentLayoutArgs args{.packed = o["packed"], .latents = o["latents"], .scaling = 0.3611f, .shift = 0.1159f};
-            pack ? ops.pack_latents(args) : ops.unpack_latents(args);
-          }};
+          .run =
+              [=](Ops& ops, const Operands& o) {
+                const LatentLayoutArgs args{
+                    .packed = o["packed"], .latents = o["latents"], .scaling = 0.3611f, .shift = 0.1159f};
+                pack ? ops.pack_latents(args) : ops.unpack_latents(args);
+              }};
 }
 
 OpCase rgb_case(int64_t height, int64_t width, float size) {

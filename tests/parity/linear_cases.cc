@@ -10,16 +10,20 @@ float weight_deviation(int64_t depth) { return 1 / std::sqrt(static_cast<float>(
 StepVector gate_of(const Operands& o) { return {o["gate"], o["step"]}; }
 
 OpCase strided_case(const std::string& name, int64_t batch, int64_t rows, int64_t depth, int64_t columns) {
-  return {.name = "linear/strided/" + name,
-          .make =
-              [=](Operands& o) {
-                // x is a slice of wider rows, and y the middle of a longer sequence: neither collapses over the batch.
-                o.view("x", o.input("wide", {batch, rows + 3, depth + 24}).slice(1, 2, 2 + rows).slice(2, 8, 8 + depth));
-                o.input("weight", {columns, depth}, weight_deviation(depth));
-                o.view("y", o.output("joint", {batch, rows + 5, columns + 7}).slice(1, 4, 4 + rows).slice(2, 3, 3 + columns));
-              },
-          .run = [](Ops& ops, const Operands& o) {
-            ops.linear({.x = o["x"], .weight = o["weight"], .bias = {}, .lora = {}, .outputs = {{{o["y"]}}}, .gate = {}});
+  return {
+      .name = "linear/strided/" + name,
+      .make =
+          [=](Operands& o) {
+            // x is a slice of wider rows, and y the middle of a longer sequence: neither collapses over the batch.
+            o.view("x", o.input("wide", {batch, rows + 3, depth + 24}).slice(1, 2, 2 + rows).slice(2, 8, 8 + depth));
+            o.input("weight", {columns, depth}, weight_deviation(depth));
+            o.view("y",
+                   o.output("joint", {batch, rows + 5, columns + 7}).slice(1, 4, 4 + rows).slice(2, 3, 3 + columns));
+          },
+      .run =
+          [](Ops& ops, const Operands& o) {
+            ops.linear(
+                {.x = o["x"], .weight = o["weight"], .bias = {}, .lora = {}, .outputs = {{{o["y"]}}}, .gate = {}});
           }};
 }
 
@@ -36,10 +40,16 @@ OpCase gated_case(const std::string& name, int64_t batch, int64_t rows, int64_t 
                 o.view("gate", o.input("table", {3, batch, 6 * columns}).slice(2, 2 * columns, 3 * columns));
                 o.integers("step", {1}, {2});
               },
-          .run = [=](Ops& ops, const Operands& o) {
-            ops.linear({.x = o["x"], .weight = o["weight"], .bias = o["bias"], .lora = {},
-                        .outputs = {{{o["y"], activation}}}, .add = true, .gate = gated ? gate_of(o) : StepVector{}});
-          }};
+          .run =
+              [=](Ops& ops, const Operands& o) {
+                ops.linear({.x = o["x"],
+                            .weight = o["weight"],
+                            .bias = o["bias"],
+                            .lora = {},
+                            .outputs = {{{o["y"], activation}}},
+                            .add = true,
+                            .gate = gated ? gate_of(o) : StepVector{}});
+              }};
 }
 
 // Like linear1 of a single block: qkv without, mlp with activation, into two places.
@@ -53,10 +63,15 @@ OpCase split_case(const std::string& name, int64_t batch, int64_t rows, int64_t 
                 o.output("y0", {batch, rows, first});
                 o.view("y1", o.output("joint", {batch, rows, 5 + second}).slice(2, 5, 5 + second));
               },
-          .run = [](Ops& ops, const Operands& o) {
-            ops.linear({.x = o["x"], .weight = o["weight"], .bias = o["bias"], .lora = {},
-                        .outputs = {{{o["y0"]}, {o["y1"], Activation::gelu_tanh}}}, .gate = {}});
-          }};
+          .run =
+              [](Ops& ops, const Operands& o) {
+                ops.linear({.x = o["x"],
+                            .weight = o["weight"],
+                            .bias = o["bias"],
+                            .lora = {},
+                            .outputs = {{{o["y0"]}, {o["y1"], Activation::gelu_tanh}}},
+                            .gate = {}});
+              }};
 }
 
 OpCase scaled_case(const std::string& name, float size) {
@@ -83,8 +98,12 @@ OpCase linear_case(const std::string& name, const LinearShape& s, Activation act
               },
           .run =
               [=](Ops& ops, const Operands& o) {
-                ops.linear({.x = o["x"], .weight = o["weight"], .bias = o["bias"], .lora = {},
-                            .outputs = {{{o["y"], activation}}}, .gate = {}});
+                ops.linear({.x = o["x"],
+                            .weight = o["weight"],
+                            .bias = o["bias"],
+                            .lora = {},
+                            .outputs = {{{o["y"], activation}}},
+                            .gate = {}});
               },
           .flops = 2.0 * static_cast<double>(s.batch * s.rows * s.depth * s.columns)};
 }
@@ -169,9 +188,12 @@ std::vector<OpCase> lora_cases() {
                          },
                      .run =
                          [add = lora.add](Ops& ops, const Operands& o) {
-                           ops.linear({.x = o["x"], .weight = o["weight"], .bias = o["bias"],
+                           ops.linear({.x = o["x"],
+                                       .weight = o["weight"],
+                                       .bias = o["bias"],
                                        .lora = {o["a"], o["b"], o["scale"], o["segments"], o["count"]},
-                                       .outputs = {{{o["y"], Activation::silu}}}, .add = add,
+                                       .outputs = {{{o["y"], Activation::silu}}},
+                                       .add = add,
                                        .gate = add ? gate_of(o) : StepVector{}});
                          },
                      .eps = 4e-6});

@@ -28,18 +28,21 @@ OpCase ln_modulate_case(const RowShape& s, const std::string& suffix = "") {
                 o.view("scale", table.slice(2, 4 * s.channels, 5 * s.channels));
                 o.integers("step", {1}, {3});
               },
-          .run = [](Ops& ops, const Operands& o) {
-            ops.ln_modulate({.x = o["x"], .shift = {o["shift"], o["step"]}, .scale = {o["scale"], o["step"]}, .y = o["y"]});
-          },
+          .run =
+              [](Ops& ops, const Operands& o) {
+                ops.ln_modulate(
+                    {.x = o["x"], .shift = {o["shift"], o["step"]}, .scale = {o["scale"], o["step"]}, .y = o["y"]});
+              },
           .eps = 4e-6};
 }
 
 OpCase layer_norm_case(const RowShape& s, const std::string& suffix = "") {
   return {.name = "layer_norm/" + label(s) + suffix,
           .make = [=](Operands& o) { make_rows(o, s); },
-          .run = [](Ops& ops, const Operands& o) {
-            ops.layer_norm({.x = o["x"], .gain = o["gain"], .bias = o["bias"], .y = o["y"]});
-          },
+          .run =
+              [](Ops& ops, const Operands& o) {
+                ops.layer_norm({.x = o["x"], .gain = o["gain"], .bias = o["bias"], .y = o["y"]});
+              },
           .eps = 4e-6};
 }
 
@@ -51,21 +54,23 @@ OpCase rms_norm_case(const RowShape& s, const std::string& suffix = "") {
 }
 
 OpCase qk_norm_rope_case(int64_t batch, int64_t tokens, int64_t heads, int64_t head_size, float size = 1) {
-  return {.name = fmt::format("qk_norm_rope/b{}_l{}_h{}_d{}_x{}", batch, tokens, heads, head_size, size),
-          .make =
-              [=](Operands& o) {
-                const int64_t hidden = heads * head_size;
-                const Tensor qkv = o.in_out("qkv", {batch, tokens, 3 * hidden}, size);
-                o.view("q", qkv.slice(2, 0, hidden).reshape({batch, tokens, heads, head_size}));
-                o.view("k", qkv.slice(2, hidden, 2 * hidden).reshape({batch, tokens, heads, head_size}));
-                o.input("q_gain", {head_size});
-                o.input("k_gain", {head_size});
-                o.input("pe", {tokens, head_size / 2, 2});
-              },
-          .run = [](Ops& ops, const Operands& o) {
+  return {
+      .name = fmt::format("qk_norm_rope/b{}_l{}_h{}_d{}_x{}", batch, tokens, heads, head_size, size),
+      .make =
+          [=](Operands& o) {
+            const int64_t hidden = heads * head_size;
+            const Tensor qkv = o.in_out("qkv", {batch, tokens, 3 * hidden}, size);
+            o.view("q", qkv.slice(2, 0, hidden).reshape({batch, tokens, heads, head_size}));
+            o.view("k", qkv.slice(2, hidden, 2 * hidden).reshape({batch, tokens, heads, head_size}));
+            o.input("q_gain", {head_size});
+            o.input("k_gain", {head_size});
+            o.input("pe", {tokens, head_size / 2, 2});
+          },
+      .run =
+          [](Ops& ops, const Operands& o) {
             ops.qk_norm_rope({.q = o["q"], .k = o["k"], .q_gain = o["q_gain"], .k_gain = o["k_gain"], .pe = o["pe"]});
           },
-          .eps = 4e-6};
+      .eps = 4e-6};
 }
 
 OpCase group_norm_case(int64_t batch, int64_t height, int64_t width, int64_t channels, int groups, bool silu,
@@ -79,9 +84,11 @@ OpCase group_norm_case(int64_t batch, int64_t height, int64_t width, int64_t cha
                 o.input("bias", {channels});
                 o.output("y", {batch, height, width, channels});
               },
-          .run = [=](Ops& ops, const Operands& o) {
-            ops.group_norm({.x = o["x"], .gain = o["gain"], .bias = o["bias"], .y = o["y"], .groups = groups, .silu = silu});
-          },
+          .run =
+              [=](Ops& ops, const Operands& o) {
+                ops.group_norm(
+                    {.x = o["x"], .gain = o["gain"], .bias = o["bias"], .y = o["y"], .groups = groups, .silu = silu});
+              },
           .eps = 4e-6};
 }
 
@@ -94,7 +101,8 @@ std::vector<OpCase> norm_cases() {
     cases.push_back(layer_norm_case(s));
     cases.push_back(rms_norm_case(s));
   }
-  for (const auto& [suffix, size, mean] : {std::tuple{"/large", 1e4f, 0.0f}, {"/offset", 1.0f, 30.0f}, {"/zeros", 0.0f, 0.0f}}) {
+  for (const auto& [suffix, size, mean] :
+       {std::tuple{"/large", 1e4f, 0.0f}, {"/offset", 1.0f, 30.0f}, {"/zeros", 0.0f, 0.0f}}) {
     const RowShape s{3, 31, 96, size, mean};
     cases.push_back(ln_modulate_case(s, suffix));
     cases.push_back(layer_norm_case(s, suffix));

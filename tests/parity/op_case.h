@@ -13,11 +13,11 @@
 namespace fx::test {
 
 struct OpCase {
-  std::string name;                                 // "linear/m77_k64_n96/gelu_tanh"
-  std::function<void(Operands&)> make;              // declares and fills the operands
-  std::function<void(Ops&, const Operands&)> run;   // one call
-  double eps = 1e-6;                                // error allowed besides twice the naive one
-  double flops = 0;                                 // for the benchmark
+  std::string name;                                // "linear/m77_k64_n96/gelu_tanh"
+  std::function<void(Operands&)> make;             // declares and fills the operands
+  std::function<void(Ops&, const Operands&)> run;  // one call
+  double eps = 1e-6;                               // error allowed besides twice the naive one
+  double flops = 0;                                // for the benchmark
 };
 
 // Small and odd shapes for the tests, by family.

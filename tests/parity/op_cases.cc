@@ -13,7 +13,8 @@ std::vector<OpCase> test_cases() {
 std::vector<OpCase> flux_cases() {
   std::vector<OpCase> cases;
   const auto linear = [&](const char* label, const LinearShape& s, Activation activation = Activation::none) {
-    cases.push_back(linear_case(fmt::format("linear/flux/{}_m{}_k{}_n{}", label, s.rows, s.depth, s.columns), s, activation));
+    cases.push_back(
+        linear_case(fmt::format("linear/flux/{}_m{}_k{}_n{}", label, s.rows, s.depth, s.columns), s, activation));
   };
   linear("img_qkv", {1, 1024, 768, 2304});
   linear("img_proj", {1, 1024, 768, 768});

@@ -32,9 +32,7 @@ void expect_untouched(const CaseRun& run) {
   for (size_t i = 0; i < run.before.size(); ++i) {
     const auto& owned = run.operands.buffers()[i];
     EXPECT_TRUE(owned.buffer.guards_intact()) << "written outside of " << owned.name;
-    if (!owned.written) {
-      EXPECT_EQ(run.before[i], run.bytes(i)) << "input changed: " << owned.name;
-    }
+    if (!owned.written) { EXPECT_EQ(run.before[i], run.bytes(i)) << "input changed: " << owned.name; }
   }
 }
 

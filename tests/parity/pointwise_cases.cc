@@ -10,19 +10,18 @@ constexpr std::pair<const char*, Activation> kActivations[] = {{"none", Activati
                                                                {"quick_gelu", Activation::quick_gelu}};
 
 OpCase activate_case(const char* label, Activation activation, float size, int64_t rows, bool in_place) {
-  return {.name = fmt::format("activate/{}_l{}_x{}{}", label, rows, size, in_place ? "_in_place" : ""),
-          .make =
-              [=](Operands& o) {
-                if (in_place) {
-                  o.view("y", o.in_out("x", {2, rows, 45}, size));
-                } else {
-                  o.view("x", o.input("wide", {2, rows, 60}, size).slice(2, 7, 52));
-                  o.output("y", {2, rows, 45});
-                }
-              },
-          .run = [=](Ops& ops, const Operands& o) {
-            ops.activate({.x = o["x"], .y = o["y"], .activation = activation});
-          }};
+  return {
+      .name = fmt::format("activate/{}_l{}_x{}{}", label, rows, size, in_place ? "_in_place" : ""),
+      .make =
+          [=](Operands& o) {
+            if (in_place) {
+              o.view("y", o.in_out("x", {2, rows, 45}, size));
+            } else {
+              o.view("x", o.input("wide", {2, rows, 60}, size).slice(2, 7, 52));
+              o.output("y", {2, rows, 45});
+            }
+          },
+      .run = [=](Ops& ops, const Operands& o) { ops.activate({.x = o["x"], .y = o["y"], .activation = activation}); }};
 }
 
 OpCase binary_case(const char* op, int64_t batch, int64_t b_batch, int64_t rows, bool in_place) {
@@ -38,10 +37,11 @@ OpCase binary_case(const char* op, int64_t batch, int64_t b_batch, int64_t rows,
                   o.output("y", {batch, rows, 50});
                 }
               },
-          .run = [=](Ops& ops, const Operands& o) {
-            const BinaryArgs args{.a = o["a"], .b = o["b"], .y = o["y"]};
-            multiply ? ops.multiply(args) : ops.add(args);
-          }};
+          .run =
+              [=](Ops& ops, const Operands& o) {
+                const BinaryArgs args{.a = o["a"], .b = o["b"], .y = o["y"]};
+                multiply ? ops.multiply(args) : ops.add(args);
+              }};
 }
 
 OpCase copy_case(const std::string& name, std::function<void(Operands&)> make) {
@@ -87,9 +87,10 @@ OpCase embed_case(bool add) {
                 const Tensor base = add ? o.in_out("base", shape) : o.output("base", shape);
                 o.view("y", base.slice(1, 1, 6).slice(2, 2, 39));
               },
-          .run = [=](Ops& ops, const Operands& o) {
-            ops.embed_rows({.ids = o["ids"], .table = o["table"], .y = o["y"], .add = add});
-          }};
+          .run =
+              [=](Ops& ops, const Operands& o) {
+                ops.embed_rows({.ids = o["ids"], .table = o["table"], .y = o["y"], .add = add});
+              }};
 }
 
 OpCase timestep_case(int64_t count, int64_t width) {
@@ -112,9 +113,11 @@ OpCase euler_case(int64_t batch, int32_t step) {
                 o.input("sigmas", {5});
                 o.integers("step", {1}, {step});
               },
-          .run = [](Ops& ops, const Operands& o) {
-            ops.euler_step({.sample = o["sample"], .velocity = o["velocity"], .sigmas = o["sigmas"], .step = o["step"]});
-          }};
+          .run =
+              [](Ops& ops, const Operands& o) {
+                ops.euler_step(
+                    {.sample = o["sample"], .velocity = o["velocity"], .sigmas = o["sigmas"], .step = o["step"]});
+              }};
 }
 
 OpCase advance_case() {
@@ -132,7 +135,8 @@ OpCase advance_case() {
 std::vector<OpCase> pointwise_cases() {
   std::vector<OpCase> cases;
   for (const auto& [label, activation] : kActivations) {
-    for (const float size : {1.0f, 5.0f, 1e4f, 0.0f}) cases.push_back(activate_case(label, activation, size, 33, false));
+    for (const float size : {1.0f, 5.0f, 1e4f, 0.0f})
+      cases.push_back(activate_case(label, activation, size, 33, false));
     cases.push_back(activate_case(label, activation, 3, 511, true));
   }
   for (const char* op : {"add", "multiply"}) {

@@ -37,8 +37,12 @@ struct Adapted {
     o.output("y", {1, rows, 70});
   }
   std::vector<uint8_t> run(Ops& ops, bool adapter) {
-    LinearArgs args{.x = o["x"], .weight = o["weight"], .bias = o["bias"], .lora = {},
-                    .outputs = {{{o["y"], Activation::gelu_tanh}}}, .gate = {}};
+    LinearArgs args{.x = o["x"],
+                    .weight = o["weight"],
+                    .bias = o["bias"],
+                    .lora = {},
+                    .outputs = {{{o["y"], Activation::gelu_tanh}}},
+                    .gate = {}};
     if (adapter) args.lora = {o["a"], o["b"], o["scale"], o["segments"], o["count"]};
     ops.linear(args);
     return o.buffers().back().buffer.bytes();
@@ -74,11 +78,12 @@ TEST_P(BackEnd, RefusesStepsOutsideOfTheTable) {
     EXPECT_THAT(error_of(ErrorCode::internal,
                          [&] { ops_->ln_modulate({.x = o["x"], .shift = rows, .scale = rows, .y = o["x"]}); }),
                 ::testing::HasSubstr(fmt::format("step {} is outside of a table of 3 steps", bad)));
-    EXPECT_THAT(error_of(ErrorCode::internal,
-                         [&] {
-                           ops_->euler_step({.sample = o["x"], .velocity = o["x"], .sigmas = o["sigmas"], .step = o["step"]});
-                         }),
-                ::testing::HasSubstr(fmt::format("[euler_step] step {} of a schedule of 3 steps", bad)));
+    EXPECT_THAT(
+        error_of(ErrorCode::internal,
+                 [&] {
+                   ops_->euler_step({.sample = o["x"], .velocity = o["x"], .sigmas = o["sigmas"], .step = o["step"]});
+                 }),
+        ::testing::HasSubstr(fmt::format("[euler_step] step {} of a schedule of 3 steps", bad)));
   }
 }
 
@@ -88,8 +93,9 @@ TEST_P(BackEnd, RefusesIdsOutsideOfTheTable) {
   o.output("y", {1, 1, 4});
   for (const int32_t bad : {5, -1}) {
     o.integers("ids", {1, 1}, {bad});
-    EXPECT_THAT(error_of(ErrorCode::internal, [&] { ops_->embed_rows({.ids = o["ids"], .table = o["table"], .y = o["y"]}); }),
-                ::testing::HasSubstr(fmt::format("[embed_rows] id {} is outside of a table of 5 rows", bad)));
+    EXPECT_THAT(
+        error_of(ErrorCode::internal, [&] { ops_->embed_rows({.ids = o["ids"], .table = o["table"], .y = o["y"]}); }),
+        ::testing::HasSubstr(fmt::format("[embed_rows] id {} is outside of a table of 5 rows", bad)));
   }
 }
 

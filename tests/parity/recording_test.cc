@@ -28,9 +28,13 @@ void make_step(Operands& o) {
 void run_step(Ops& ops, const Operands& o) {
   const auto rows = [&](int64_t i) { return StepVector{o["table"].slice(2, 16 * i, 16 * (i + 1)), o["step"]}; };
   ops.ln_modulate({.x = o["sample"], .shift = rows(0), .scale = rows(1), .y = o["normed"]});
-  ops.linear({.x = o["normed"], .weight = o["weight"], .bias = {},
+  ops.linear({.x = o["normed"],
+              .weight = o["weight"],
+              .bias = {},
               .lora = {o["a"], o["b"], o["lora_scale"], o["segments"], o["count"]},
-              .outputs = {{{o["velocity"], Activation::gelu_tanh}}}, .add = true, .gate = rows(2)});
+              .outputs = {{{o["velocity"], Activation::gelu_tanh}}},
+              .add = true,
+              .gate = rows(2)});
   ops.euler_step({.sample = o["sample"], .velocity = o["velocity"], .sigmas = o["sigmas"], .step = o["step"]});
   ops.advance_step({.step = o["step"]});
 }

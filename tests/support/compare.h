@@ -12,11 +12,11 @@
 namespace fx::test {
 
 struct Difference {
-  double max_abs = 0;         // infinity if a value is missing (NaN where a number should be, or the other way round)
-  double squares = 0;         // sum of squared differences
-  double truth_squares = 0;   // sum of squared true values
-  int64_t compared = 0;        // how many values
-  int64_t worst = -1;         // index of max_abs
+  double max_abs = 0;        // infinity if a value is missing (NaN where a number should be, or the other way round)
+  double squares = 0;        // sum of squared differences
+  double truth_squares = 0;  // sum of squared true values
+  int64_t compared = 0;      // how many values
+  int64_t worst = -1;        // index of max_abs
   float actual_at_worst = 0, truth_at_worst = 0;
 
   // Normalised mean squared error; relative to the truth.

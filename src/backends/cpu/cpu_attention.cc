@@ -19,7 +19,9 @@ struct HeadScratch {
   float* scores;  // (kQueryBlock, kScoreStride)
   float* sums;    // (kQueryBlock, padded D)
 
-  static int64_t padded(const Kernels& k, int64_t n) { return (n + k.tile_columns - 1) / k.tile_columns * k.tile_columns; }
+  static int64_t padded(const Kernels& k, int64_t n) {
+    return (n + k.tile_columns - 1) / k.tile_columns * k.tile_columns;
+  }
   static int64_t floats(const Kernels& k, const AttentionArgs& a) {
     const int64_t keys = a.k.size(1), head_size = a.q.size(3);
     return padded(k, keys) * head_size + padded(k, head_size) * keys + kQueryBlock * kScoreStride +
@@ -65,8 +67,9 @@ struct QueryBlock {
     for (int i = 0; i < count; ++i) q[i] = row(a.q, batch, first + i, head);
     for (int64_t j = 0; j < block; j += kernels.tile_columns) {
       for (int i = 0; i < count; i += kernels.tile_rows) {
-        kernels.multiply(q + i, std::min(kernels.tile_rows, count - i), scratch.keys + (begin + j) * head_size,
-                         head_size, scratch.scores + i * kScoreStride + j, kScoreStride, false);
+        kernels.multiply({q + i, std::min(kernels.tile_rows, count - i), 1, head_size},
+                         scratch.keys + (begin + j) * head_size, scratch.scores + i * kScoreStride + j, kScoreStride,
+                         false);
       }
     }
   }
@@ -77,9 +80,8 @@ struct QueryBlock {
     const int64_t padded = HeadScratch::padded(kernels, block);
     for (int i = 0; i < count; ++i) {
       const int64_t visible = a.causal ? std::clamp<int64_t>(first + i + 1 - begin, 0, block) : block;
-      const float* bias = a.bias.defined() ? a.bias.f32() + head * a.bias.stride(0) +
-                                                 (first + i) * a.bias.stride(1) + begin
-                                           : nullptr;
+      const float* bias =
+          a.bias.defined() ? a.bias.f32() + head * a.bias.stride(0) + (first + i) * a.bias.stride(1) + begin : nullptr;
       const float shrink = kernels.softmax_block({.scores = scratch.scores + i * kScoreStride,
                                                   .bias = bias,
                                                   .valid = visible,
@@ -100,7 +102,7 @@ struct QueryBlock {
     for (int64_t d = 0; d < width; d += kernels.tile_columns) {
       const float* panel = scratch.values + d * keys + begin * kernels.tile_columns;
       for (int i = 0; i < count; i += kernels.tile_rows) {
-        kernels.multiply(weights + i, std::min(kernels.tile_rows, count - i), panel, block,
+        kernels.multiply({weights + i, std::min(kernels.tile_rows, count - i), 1, block}, panel,
                          scratch.sums + i * width + d, width, begin > 0);
       }
     }
@@ -139,8 +141,15 @@ void CpuOps::do_attention(const AttentionArgs& args) {
       const int64_t head = task / blocks, first = task % blocks * kQueryBlock;  // `head` counts through the batch
       if (head != packed) pack_head(kernels_, args, head / heads, head % heads, head_scratch);
       packed = head;
-      QueryBlock block{kernels_, args, head_scratch, head / heads, head % heads, first,
-                       static_cast<int>(std::min<int64_t>(kQueryBlock, queries - first)), {}, {}};
+      QueryBlock block{kernels_,
+                       args,
+                       head_scratch,
+                       head / heads,
+                       head % heads,
+                       first,
+                       static_cast<int>(std::min<int64_t>(kQueryBlock, queries - first)),
+                       {},
+                       {}};
       block.run();
     }
   });

@@ -8,50 +8,60 @@
 namespace fx {
 namespace {
 
+// With so few output channels (the last convolution of a decoder has three), most of a panel would be padding.
+constexpr int64_t kFewColumns = 4;
+
 struct Convolution {
   const Kernels& kernels;
   const Conv2dArgs& a;
-  const float* zeros;  // (I): what lies outside of the image
-  int64_t channels, taps_down, taps_across, width_out, pixels;
+  const float* zeros;   // (I): what lies outside of the image
+  const float* packed;  // panels of the weight, (taps, I, tile_columns) each; unused for few columns
+  int64_t channels = a.x.size(3), columns = a.y.size(3), width_out = a.y.size(2);
+  int taps = static_cast<int>(a.weight.size(1) * a.weight.size(2));
+  int64_t depth = taps * channels, pixels = a.y.size(0) * a.y.size(1) * width_out;
 
-  Convolution(const Kernels& k, const Conv2dArgs& args, const float* zero_row)
-      : kernels(k), a(args), zeros(zero_row), channels(args.x.size(3)), taps_down(args.weight.size(1)),
-        taps_across(args.weight.size(2)), width_out(args.y.size(2)),
-        pixels(args.y.size(0) * args.y.size(1) * width_out) {}
+  int64_t panels() const { return (columns + kernels.tile_columns - 1) / kernels.tile_columns; }
 
-  int64_t depth() const { return taps_down * taps_across * channels; }
-
-  // Output pixels [first, first + rows) and channels [column, column + columns).
-  void tile(int64_t first, int rows, int64_t column, int columns, const float* panel) const {
+  // Where the windows of output pixels [first, first + rows) lie in x: `pieces` is (taps, rows).
+  void gather(int64_t first, int rows, const float** pieces) const {
     const int64_t height = a.x.size(1), width = a.x.size(2), height_out = a.y.size(1);
-    const float *x[kMaxTileRows], *image[kMaxTileRows];
-    int64_t top[kMaxTileRows], left[kMaxTileRows];
-    float* y[kMaxTileRows];
     for (int i = 0; i < rows; ++i) {
       const int64_t pixel = first + i, line = pixel / width_out;
-      top[i] = line % height_out * a.stride - a.pad_begin;
-      left[i] = pixel % width_out * a.stride - a.pad_begin;
-      image[i] = a.x.f32() + line / height_out * height * width * channels;
-      y[i] = a.y.f32() + pixel * a.y.size(3) + column;
+      const int64_t top = line % height_out * a.stride - a.pad_begin, left = pixel % width_out * a.stride - a.pad_begin;
+      const float* image = a.x.f32() + line / height_out * height * width * channels;
+      const float** piece = pieces + i;
+      for (int64_t y = top; y < top + a.weight.size(1); ++y) {
+        const bool row_inside = y >= 0 && y < height;
+        for (int64_t x = left; x < left + a.weight.size(2); ++x, piece += rows) {
+          *piece = row_inside && x >= 0 && x < width ? image + (y * width + x) * channels : zeros;
+        }
+      }
+    }
+  }
+
+  // Output pixels [first, first + rows) by the channels of one panel.
+  void tile(int64_t first, int rows, const float* const* pieces, int64_t panel) const {
+    const int64_t column = panel * kernels.tile_columns;
+    const int count = static_cast<int>(std::min<int64_t>(kernels.tile_columns, columns - column));
+    float* y[kMaxTileRows];
+    for (int i = 0; i < rows; ++i) {
+      y[i] = a.y.f32() + (first + i) * columns + column;
+      __builtin_prefetch(y[i], 1);
+      __builtin_prefetch(y[i] + 16, 1);
     }
     alignas(64) float c[kMaxTileRows * kMaxTileColumns];
-    for (int64_t ky = 0; ky < taps_down; ++ky) {
-      for (int64_t kx = 0; kx < taps_across; ++kx) {
-        for (int i = 0; i < rows; ++i) {
-          const int64_t row = top[i] + ky, col = left[i] + kx;
-          const bool inside = row >= 0 && row < height && col >= 0 && col < width;
-          x[i] = inside ? image[i] + (row * width + col) * channels : zeros;
-        }
-        kernels.multiply(x, rows, panel, channels, c, kernels.tile_columns, ky + kx > 0);
-        panel += channels * kernels.tile_columns;
-      }
+    const TileRows x{pieces, rows, taps, channels};
+    if (columns <= kFewColumns) {
+      kernels.multiply_few(x, a.weight.f32(), depth, count, c);
+    } else {
+      kernels.multiply(x, packed + column * depth, c, kMaxTileColumns, false);
     }
     kernels.finish_tile({.c = c,
                          .bias = a.bias.defined() ? a.bias.f32() + column : nullptr,
                          .gate = nullptr,
                          .y = y,
                          .rows = rows,
-                         .columns = columns,
+                         .columns = count,
                          .activation = Activation::none,
                          .add = a.add});
   }
@@ -60,33 +70,43 @@ struct Convolution {
 }  // namespace
 
 void CpuOps::do_conv2d(const Conv2dArgs& args) {
-  const int64_t out = args.y.size(3), width = kernels_.tile_columns;
-  const int64_t panels = (out + width - 1) / width;
-  const int64_t depth = args.weight.size(1) * args.weight.size(2) * args.x.size(3);
-  float* memory = scratch(args.x.size(3) + panels * width * depth);
-  float* packed = memory + args.x.size(3);
-  std::fill_n(memory, args.x.size(3), 0.0f);
-  const Convolution conv(kernels_, args, memory);
+  Convolution conv{.kernels = kernels_, .a = args, .zeros = nullptr, .packed = nullptr};
+  // Within a thread, a panel serves a stretch of pixels that stays in the second-level cache beside it (about 400 KB of
+  // x; a multiple of both tile heights). Their windows are found once.
+  const int64_t stretch = std::clamp<int64_t>(96 * 1024 / std::max<int64_t>(conv.channels, 1) / 96 * 96, 96, 768);
+  const int64_t zeros_floats = (conv.channels + 15) / 16 * 16, pieces_floats = 2 * stretch * conv.taps;
+  const int64_t packed_floats = conv.panels() * kernels_.tile_columns * conv.depth;
+  float* memory = scratch(zeros_floats + packed_floats + threads_ * pieces_floats);
+  float *packed = memory + zeros_floats, *all_pieces = packed + packed_floats;
+  std::fill_n(memory, conv.channels, 0.0f);
+  conv.zeros = memory;
+  conv.packed = packed;
 
-  parallel_ranges(threads_, panels, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t p = begin; p < end; ++p) {
-      const int count = static_cast<int>(std::min<int64_t>(width, out - p * width));
-      kernels_.pack_transposed(args.weight.f32() + p * width * depth, depth, count, depth, packed + p * width * depth);
-    }
-  });
-  // Pixels are split over the threads. Within a thread, a panel serves a stretch of pixels that fits the caches.
-  constexpr int64_t kStretch = 768;
+  if (conv.columns > kFewColumns) {
+    parallel_ranges(threads_, conv.panels(), 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        const int64_t column = panel * kernels_.tile_columns;
+        const int count = static_cast<int>(std::min<int64_t>(kernels_.tile_columns, conv.columns - column));
+        kernels_.pack_transposed(args.weight.f32() + column * conv.depth, conv.depth, count, conv.depth,
+                                 packed + column * conv.depth);
+      }
+    });
+  }
   const int64_t tiles = (conv.pixels + kernels_.tile_rows - 1) / kernels_.tile_rows;
-  parallel_ranges(threads_, tiles, 1, [&](int64_t begin, int64_t end, int) {
-    const int64_t first = begin * kernels_.tile_rows, last = std::min(end * kernels_.tile_rows, conv.pixels);
-    for (int64_t stretch = first; stretch < last; stretch += kStretch) {
-      const int64_t stop = std::min(stretch + kStretch, last);
-      for (int64_t p = 0; p < panels; ++p) {
-        const int columns = static_cast<int>(std::min<int64_t>(width, out - p * width));
-        for (int64_t pixel = stretch; pixel < stop; pixel += kernels_.tile_rows) {
-          conv.tile(pixel, static_cast<int>(std::min<int64_t>(kernels_.tile_rows, stop - pixel)), p * width, columns,
-                    packed + p * width * depth);
+  parallel_ranges(threads_, tiles, 1, [&](int64_t begin, int64_t end, int thread) {
+    const auto** pieces = reinterpret_cast<const float**>(all_pieces + thread * pieces_floats);
+    const int64_t last = std::min(end * kernels_.tile_rows, conv.pixels);
+    for (int64_t first = begin * kernels_.tile_rows; first < last; first += stretch) {
+      const int64_t stop = std::min(first + stretch, last);
+      const auto each_tile = [&](auto&& work) {
+        for (int64_t pixel = first; pixel < stop; pixel += kernels_.tile_rows) {
+          const int rows = static_cast<int>(std::min<int64_t>(kernels_.tile_rows, stop - pixel));
+          work(pixel, rows, pieces + (pixel - first) * conv.taps);
         }
+      };
+      each_tile([&](int64_t pixel, int rows, const float** at) { conv.gather(pixel, rows, at); });
+      for (int64_t panel = 0; panel < conv.panels(); ++panel) {
+        each_tile([&](int64_t pixel, int rows, const float** at) { conv.tile(pixel, rows, at, panel); });
       }
     }
   });
@@ -95,17 +115,18 @@ void CpuOps::do_conv2d(const Conv2dArgs& args) {
 void CpuOps::do_upsample2x(const Upsample2xArgs& args) {
   const int64_t width = args.x.size(2), channels = args.x.size(3);
   const int64_t lines = args.x.size(0) * args.x.size(1);  // batch and height together: the image is dense
-  parallel_ranges(threads_, lines, kElementsPerThread / std::max<int64_t>(width * channels, 1), [&](int64_t begin, int64_t end, int) {
-    for (int64_t line = begin; line < end; ++line) {
-      const float* x = args.x.f32() + line * width * channels;
-      float* y = args.y.f32() + line * 4 * width * channels;
-      for (int64_t j = 0; j < width; ++j) {
-        std::copy_n(x + j * channels, channels, y + 2 * j * channels);
-        std::copy_n(x + j * channels, channels, y + (2 * j + 1) * channels);
-      }
-      std::copy_n(y, 2 * width * channels, y + 2 * width * channels);
-    }
-  });
+  parallel_ranges(threads_, lines, kElementsPerThread / std::max<int64_t>(width * channels, 1),
+                  [&](int64_t begin, int64_t end, int) {
+                    for (int64_t line = begin; line < end; ++line) {
+                      const float* x = args.x.f32() + line * width * channels;
+                      float* y = args.y.f32() + line * 4 * width * channels;
+                      for (int64_t j = 0; j < width; ++j) {
+                        std::copy_n(x + j * channels, channels, y + 2 * j * channels);
+                        std::copy_n(x + j * channels, channels, y + (2 * j + 1) * channels);
+                      }
+                      std::copy_n(y, 2 * width * channels, y + 2 * width * channels);
+                    }
+                  });
 }
 
 }  // namespace fx

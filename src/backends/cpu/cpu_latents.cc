@@ -43,8 +43,8 @@ void CpuOps::do_to_rgb8(const ToRgb8Args& args) {
 
 void CpuOps::do_euler_step(const EulerStepArgs& args) {
   const int32_t step = *args.step.i32();
-  check(0 <= step && step + 1 < args.sigmas.size(0), ErrorCode::internal, "[euler_step] step {} of a schedule of {} steps",
-        step, args.sigmas.size(0) - 1);
+  check(0 <= step && step + 1 < args.sigmas.size(0), ErrorCode::internal,
+        "[euler_step] step {} of a schedule of {} steps", step, args.sigmas.size(0) - 1);
   const float* sigmas = args.sigmas.f32() + step * args.sigmas.stride(0);
   const float change = sigmas[args.sigmas.stride(0)] - sigmas[0];
   const Rows sample(args.sample), velocity(args.velocity);

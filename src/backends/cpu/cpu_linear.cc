@@ -88,13 +88,13 @@ void compute_tile(const Product& p, const Panel& panel, int64_t first_row) {
     if (panel.lora) t[i] = p.t + (first_row + i) * p.lora->used_ranks();
   }
   alignas(64) float c[kMaxTileRows * kMaxTileColumns];
-  const int width = p.kernels.tile_columns;
+  const TileRows x_rows{x, rows, 1, p.depth};
   if (panel.packed) {
-    p.kernels.multiply(x, rows, panel.packed, p.depth, c, width, false);
+    p.kernels.multiply(x_rows, panel.packed, c, kMaxTileColumns, false);
   } else {
-    p.kernels.multiply_few(x, rows, p.weight + panel.weight_row * p.depth, p.depth, panel.columns, p.depth, c);
+    p.kernels.multiply_few(x_rows, p.weight + panel.weight_row * p.depth, p.depth, panel.columns, c);
   }
-  if (panel.lora) p.kernels.multiply(t, rows, panel.lora, p.lora->used_ranks(), c, width, true);
+  if (panel.lora) p.kernels.multiply({t, rows, 1, p.lora->used_ranks()}, panel.lora, c, kMaxTileColumns, true);
   p.kernels.finish_tile({.c = c,
                          .bias = p.bias ? p.bias + panel.weight_row : nullptr,
                          .gate = p.gate.base ? gate : nullptr,

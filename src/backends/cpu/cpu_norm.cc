@@ -39,9 +39,8 @@ void CpuOps::do_layer_norm(const LayerNormArgs& args) {
 
 void CpuOps::do_rms_norm(const RmsNormArgs& args) {
   const Rows x(args.x), y(args.y);
-  for_rows(threads_, args.x, [&](int64_t row) {
-    kernels_.rms_norm(x[row], args.gain.f32(), y[row], args.x.size(2), args.eps);
-  });
+  for_rows(threads_, args.x,
+           [&](int64_t row) { kernels_.rms_norm(x[row], args.gain.f32(), y[row], args.x.size(2), args.eps); });
 }
 
 void CpuOps::do_qk_norm_rope(const QkNormRopeArgs& args) {

@@ -13,9 +13,7 @@ struct Rows {
   Rows() = default;
   explicit Rows(const Tensor& t)
       : base(t.f32()), per_batch(t.size(1)), batch_stride(t.stride(0)), row_stride(t.stride(1)) {}
-  float* operator[](int64_t row) const {
-    return base + row / per_batch * batch_stride + row % per_batch * row_stride;
-  }
+  float* operator[](int64_t row) const { return base + row / per_batch * batch_stride + row % per_batch * row_stride; }
   // Addresses of `count` consecutive rows, plus `offset` each; for inner loops, where divisions would show.
   template <class Pointer>
   void addresses(int64_t first, int count, int64_t offset, Pointer* out) const {

@@ -49,8 +49,8 @@ void RefOps<Real>::do_to_rgb8(const ToRgb8Args& args) {
 template <class Real>
 void RefOps<Real>::do_euler_step(const EulerStepArgs& args) {
   const int32_t step = *args.step.i32();
-  check(0 <= step && step + 1 < args.sigmas.size(0), ErrorCode::internal, "[euler_step] step {} of a schedule of {} steps",
-        step, args.sigmas.size(0) - 1);
+  check(0 <= step && step + 1 < args.sigmas.size(0), ErrorCode::internal,
+        "[euler_step] step {} of a schedule of {} steps", step, args.sigmas.size(0) - 1);
   const Real change = static_cast<Real>(*ref::at(args.sigmas, step + 1)) - *ref::at(args.sigmas, step);
   for (int64_t b = 0; b < args.sample.size(0); ++b) {
     for (int64_t l = 0; l < args.sample.size(1); ++l) {
@@ -64,7 +64,9 @@ void RefOps<Real>::do_euler_step(const EulerStepArgs& args) {
 }
 
 template <class Real>
-void RefOps<Real>::do_advance_step(const AdvanceStepArgs& args) { ++*args.step.i32(); }
+void RefOps<Real>::do_advance_step(const AdvanceStepArgs& args) {
+  ++*args.step.i32();
+}
 
 template void RefOps<double>::do_unpack_latents(const LatentLayoutArgs&);
 template void RefOps<float>::do_unpack_latents(const LatentLayoutArgs&);

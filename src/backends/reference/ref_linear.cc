@@ -26,8 +26,9 @@ void add_lora_segment(const LoraOperand& lora, const Segment& segment, const flo
 void check_segment(const LoraOperand& lora, const Segment& s) {
   check(s.first_rank >= 0 && s.ranks >= 0 && s.first_rank + s.ranks <= lora.a.size(0) && s.first_row >= 0 &&
             s.rows >= 0 && s.first_row + s.rows <= lora.b.size(0),
-        ErrorCode::internal, "LoRA segment of ranks [{}, +{}) and rows [{}, +{}) is outside of slots of {} ranks, {} rows",
-        s.first_rank, s.ranks, s.first_row, s.rows, lora.a.size(0), lora.b.size(0));
+        ErrorCode::internal,
+        "LoRA segment of ranks [{}, +{}) and rows [{}, +{}) is outside of slots of {} ranks, {} rows", s.first_rank,
+        s.ranks, s.first_row, s.rows, lora.a.size(0), lora.b.size(0));
 }
 
 template <class Real>
@@ -54,7 +55,8 @@ void RefOps<Real>::do_linear(const LinearArgs& args) {
     for (int64_t l = 0; l < args.x.size(1); ++l) {
       const float* x = ref::at(args.x, b, l);  // (in)
       for (int64_t n = 0; n < out; ++n) {
-        result[n] = ref::dot<Real>(x, ref::at(args.weight, n), in) + (args.bias.defined() ? *ref::at(args.bias, n) : 0.0f);
+        result[n] =
+            ref::dot<Real>(x, ref::at(args.weight, n), in) + (args.bias.defined() ? *ref::at(args.bias, n) : 0.0f);
       }
       add_lora(args.lora, x, result);
 

@@ -39,7 +39,8 @@ Real sigmoid(Real x) {
 
 template <class Real>
 Real activate(Activation activation, Real x) {
-  constexpr Real kSqrt2OverPi = 0.79788456080286535588, kSqrtHalf = 0.70710678118654752440, kQuick = 1.702, kCubic = 0.044715;
+  constexpr Real kSqrt2OverPi = 0.79788456080286535588, kSqrtHalf = 0.70710678118654752440, kQuick = 1.702,
+                 kCubic = 0.044715;
   switch (activation) {
     case Activation::none: return x;
     case Activation::silu: return x * sigmoid(x);

@@ -66,8 +66,8 @@ void RefOps<Real>::do_layer_norm(const LayerNormArgs& args) {
       float* y = ref::at(args.y, b, l);
       const Moments<Real> m = moments<Real>(x, channels, args.eps);
       for (int64_t c = 0; c < channels; ++c) {
-        y[c] = static_cast<float>((x[c] - m.mean) * m.inverse_deviation * *ref::at(args.gain, c) +
-                                  *ref::at(args.bias, c));
+        y[c] =
+            static_cast<float>((x[c] - m.mean) * m.inverse_deviation * *ref::at(args.gain, c) + *ref::at(args.bias, c));
       }
     }
   }
@@ -115,8 +115,9 @@ void RefOps<Real>::do_group_norm(const GroupNormArgs& args) {
       const Moments<Real> m = moments<Real>(group.data(), pixels * group_size, args.eps);
       for (int64_t p = 0; p < pixels; ++p) {
         for (int64_t c = 0; c < group_size; ++c) {
-          const Real value = (group[p * group_size + c] - m.mean) * m.inverse_deviation *
-                                   *ref::at(args.gain, g * group_size + c) + *ref::at(args.bias, g * group_size + c);
+          const Real value =
+              (group[p * group_size + c] - m.mean) * m.inverse_deviation * *ref::at(args.gain, g * group_size + c) +
+              *ref::at(args.bias, g * group_size + c);
           y[p * channels + c] = static_cast<float>(args.silu ? ref::activate<Real>(Activation::silu, value) : value);
         }
       }

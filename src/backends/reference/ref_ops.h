@@ -18,26 +18,26 @@ class RefOps final : public Ops {
   std::string_view backend_name() const override { return "reference"; }
 
  private:
-  void do_linear(const LinearArgs& args) override;                          // ref_linear.cc
-  void do_attention(const AttentionArgs& args) override;                    // ref_attention.cc
-  void do_conv2d(const Conv2dArgs& args) override;                          // ref_conv.cc
-  void do_upsample2x(const Upsample2xArgs& args) override;                  // ref_conv.cc
-  void do_ln_modulate(const LnModulateArgs& args) override;                 // ref_norm.cc
-  void do_layer_norm(const LayerNormArgs& args) override;                   // ref_norm.cc
-  void do_rms_norm(const RmsNormArgs& args) override;                       // ref_norm.cc
-  void do_qk_norm_rope(const QkNormRopeArgs& args) override;                // ref_norm.cc
-  void do_group_norm(const GroupNormArgs& args) override;                   // ref_norm.cc
-  void do_activate(const ActivateArgs& args) override;                      // ref_pointwise.cc
-  void do_add(const BinaryArgs& args) override;                             // ref_pointwise.cc
-  void do_multiply(const BinaryArgs& args) override;                        // ref_pointwise.cc
-  void do_copy(const CopyArgs& args) override;                              // ref_pointwise.cc
-  void do_embed_rows(const EmbedRowsArgs& args) override;                   // ref_pointwise.cc
-  void do_timestep_embedding(const TimestepEmbeddingArgs& args) override;   // ref_pointwise.cc
-  void do_unpack_latents(const LatentLayoutArgs& args) override;            // ref_latents.cc
-  void do_pack_latents(const LatentLayoutArgs& args) override;              // ref_latents.cc
-  void do_to_rgb8(const ToRgb8Args& args) override;                         // ref_latents.cc
-  void do_euler_step(const EulerStepArgs& args) override;                   // ref_latents.cc
-  void do_advance_step(const AdvanceStepArgs& args) override;               // ref_latents.cc
+  void do_linear(const LinearArgs& args) override;                         // ref_linear.cc
+  void do_attention(const AttentionArgs& args) override;                   // ref_attention.cc
+  void do_conv2d(const Conv2dArgs& args) override;                         // ref_conv.cc
+  void do_upsample2x(const Upsample2xArgs& args) override;                 // ref_conv.cc
+  void do_ln_modulate(const LnModulateArgs& args) override;                // ref_norm.cc
+  void do_layer_norm(const LayerNormArgs& args) override;                  // ref_norm.cc
+  void do_rms_norm(const RmsNormArgs& args) override;                      // ref_norm.cc
+  void do_qk_norm_rope(const QkNormRopeArgs& args) override;               // ref_norm.cc
+  void do_group_norm(const GroupNormArgs& args) override;                  // ref_norm.cc
+  void do_activate(const ActivateArgs& args) override;                     // ref_pointwise.cc
+  void do_add(const BinaryArgs& args) override;                            // ref_pointwise.cc
+  void do_multiply(const BinaryArgs& args) override;                       // ref_pointwise.cc
+  void do_copy(const CopyArgs& args) override;                             // ref_pointwise.cc
+  void do_embed_rows(const EmbedRowsArgs& args) override;                  // ref_pointwise.cc
+  void do_timestep_embedding(const TimestepEmbeddingArgs& args) override;  // ref_pointwise.cc
+  void do_unpack_latents(const LatentLayoutArgs& args) override;           // ref_latents.cc
+  void do_pack_latents(const LatentLayoutArgs& args) override;             // ref_latents.cc
+  void do_to_rgb8(const ToRgb8Args& args) override;                        // ref_latents.cc
+  void do_euler_step(const EulerStepArgs& args) override;                  // ref_latents.cc
+  void do_advance_step(const AdvanceStepArgs& args) override;              // ref_latents.cc
 
   std::unique_ptr<Runtime> runtime_;
 };

@@ -40,7 +40,8 @@ void RefOps<Real>::do_activate(const ActivateArgs& args) {
     for (int64_t l = 0; l < args.x.size(1); ++l) {
       const float* x = ref::at(args.x, b, l);
       float* y = ref::at(args.y, b, l);
-      for (int64_t c = 0; c < args.x.size(2); ++c) y[c] = static_cast<float>(ref::activate<Real>(args.activation, x[c]));
+      for (int64_t c = 0; c < args.x.size(2); ++c)
+        y[c] = static_cast<float>(ref::activate<Real>(args.activation, x[c]));
     }
   }
 }
@@ -65,8 +66,8 @@ void RefOps<Real>::do_embed_rows(const EmbedRowsArgs& args) {
   for (int64_t b = 0; b < args.y.size(0); ++b) {
     for (int64_t l = 0; l < args.y.size(1); ++l) {
       const int32_t id = args.ids.i32()[b * args.ids.size(1) + l];
-      check(0 <= id && id < args.table.size(0), ErrorCode::internal, "[embed_rows] id {} is outside of a table of {} rows",
-            id, args.table.size(0));
+      check(0 <= id && id < args.table.size(0), ErrorCode::internal,
+            "[embed_rows] id {} is outside of a table of {} rows", id, args.table.size(0));
       const float* row = ref::at(args.table, id);
       float* y = ref::at(args.y, b, l);
       for (int64_t c = 0; c < args.y.size(2); ++c) y[c] = args.add ? y[c] + row[c] : row[c];

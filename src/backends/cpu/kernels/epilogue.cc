@@ -6,11 +6,9 @@
 namespace fx::FX_ISA {
 namespace {
 
-constexpr int kTileColumns = 2 * kLanes;
-
 template <class Fetch, class Put, class Act>
 inline void finish_vector(const TileEpilogue& e, int row, int column, Fetch fetch, Put put, Act act) {
-  Vec value = load(e.c + row * kTileColumns + column);
+  Vec value = load(e.c + row * kMaxTileColumns + column);
   if (e.bias) value += fetch(e.bias + column);
   value = act(value);
   float* y = e.y[row] + column;
@@ -22,9 +20,7 @@ void finish_tile(const TileEpilogue& e) {
   with_activation(e.activation, [&](auto act) {
     for (int row = 0; row < e.rows; ++row) {
       int column = 0;
-      for (; column + kLanes <= e.columns; column += kLanes) {
-        finish_vector(e, row, column, load, store, act);
-      }
+      for (; column + kLanes <= e.columns; column += kLanes) { finish_vector(e, row, column, load, store, act); }
       if (const int rest = e.columns - column; rest > 0) {
         finish_vector(
             e, row, column, [rest](const float* p) { return load_part(p, rest); },

@@ -15,10 +15,10 @@ inline constexpr int kMaxTileColumns = 32;
 
 // y[i] = activation(c[i] + bias), or y[i] += gate[i] * (...), for the rows of one tile of a matrix product.
 struct TileEpilogue {
-  const float* c;                // rows of stride kMaxTileColumns
-  const float* bias;             // (columns) or null
-  const float* const* gate;      // per row (columns), or null for 1
-  float* const* y;               // per row (columns)
+  const float* c;            // rows of stride kMaxTileColumns
+  const float* bias;         // (columns) or null
+  const float* const* gate;  // per row (columns), or null for 1
+  float* const* y;           // per row (columns)
   int rows, columns;
   Activation activation;
   bool add;
@@ -34,6 +34,15 @@ struct SoftmaxRow {
   float* sum;      // running sum of the exponentials
 };
 
+// The left side of a tile: `rows` <= tile_rows rows of a matrix. Each consists of `segments` pieces of `depth` values
+// in different places (one for a linear layer, one for each tap of a convolution), which count as one long row.
+struct TileRows {
+  const float* const* pieces;  // (segments, rows)
+  int rows;
+  int segments;
+  int64_t depth;
+};
+
 struct Kernels {
   int tile_rows, tile_columns;
 
@@ -42,12 +51,10 @@ struct Kernels {
   void (*pack_transposed)(const float* source, int64_t stride, int count, int64_t depth, float* panel);
   // panel[k][j] = source[k * stride + j].
   void (*pack_columns)(const float* source, int64_t stride, int count, int64_t depth, float* panel);
-  // c[i][j] (+)= sum over k of a[i][k] * panel[k][j], for `rows` <= tile_rows row pointers.
-  void (*multiply)(const float* const* a, int rows, const float* panel, int64_t depth, float* c, int64_t c_stride,
-                   bool accumulate);
-  // c[i][j] = a[i] . weight[j] for few rows, where packing would cost more than the product.
-  void (*multiply_few)(const float* const* a, int rows, const float* weight, int64_t stride, int columns, int64_t depth,
-                       float* c);
+  // c[i][j] (+)= sum over k of a[i][k] * panel[k][j].
+  void (*multiply)(const TileRows& a, const float* panel, float* c, int64_t c_stride, bool accumulate);
+  // c[i][j] = a[i] . weight[j], without packing: for few rows or few columns. Rows of c have stride kMaxTileColumns.
+  void (*multiply_few)(const TileRows& a, const float* weight, int64_t stride, int columns, float* c);
   void (*finish_tile)(const TileEpilogue& epilogue);
 
   // Returns the factor by which what was summed with the old maximum must shrink.

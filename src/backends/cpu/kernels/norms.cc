@@ -49,7 +49,8 @@ void norm_rope(float* x, const float* gain, const float* pe, int64_t count, floa
   for (; i + kLanes <= count; i += kLanes) {
     const Vec v = load(x + i) * inverse * load(gain + i);
     const Vec turn = load(pe + i);
-    store(x + i, v * __builtin_shuffle(turn, even) + __builtin_shuffle(v, swap) * (sign * __builtin_shuffle(turn, odd)));
+    store(x + i,
+          v * __builtin_shuffle(turn, even) + __builtin_shuffle(v, swap) * (sign * __builtin_shuffle(turn, odd)));
   }
   for (; i < count; i += 2) {
     const float a = x[i] * inverse * gain[i], b = x[i + 1] * inverse * gain[i + 1];
