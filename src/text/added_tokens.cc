@@ -44,7 +44,8 @@ std::optional<int32_t> AddedTokens::id_of(std::string_view content) const {
 
 const AddedTokens::Entry* AddedTokens::longest_at(std::u32string_view text, bool normalized) const {
   for (const Entry& entry : entries_)
-    if (entry.token.normalized == normalized && !entry.pattern.empty() && text.starts_with(entry.pattern)) return &entry;
+    if (entry.token.normalized == normalized && !entry.pattern.empty() && text.starts_with(entry.pattern))
+      return &entry;
   return nullptr;
 }
 

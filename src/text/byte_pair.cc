@@ -40,8 +40,8 @@ class BytePairModel final : public TokenModel {
       const auto id = [&](const std::string& token) {
         const auto found = config_.vocab.find(token);
         check(found != config_.vocab.end(), ErrorCode::bad_file,
-              "{}: expected the tokens of merge {} (\"{}\" and \"{}\") in the vocabulary, found no \"{}\"", file, rank + 1,
-              left, right, token);
+              "{}: expected the tokens of merge {} (\"{}\" and \"{}\") in the vocabulary, found no \"{}\"", file,
+              rank + 1, left, right, token);
         return found->second;
       };
       merges_[key(id(left), id(right))] = {static_cast<int>(rank), id(left + right)};

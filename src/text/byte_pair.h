@@ -15,8 +15,8 @@ namespace fx {
 struct BytePairConfig {
   std::unordered_map<std::string, int32_t> vocab;
   std::vector<std::pair<std::string, std::string>> merges;  // in order of rank
-  std::string unknown;                                      // token for symbols outside the vocabulary; empty: drop them
-  std::string end_of_word;                                  // "</w>" for CLIP
+  std::string unknown;      // token for symbols outside the vocabulary; empty: drop them
+  std::string end_of_word;  // "</w>" for CLIP
   bool fuse_unknown = false;
   bool ignore_merges = false;  // a word that is a token needs no merging
 };

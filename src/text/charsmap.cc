@@ -29,8 +29,8 @@ Charsmap::Charsmap(std::string_view bytes, std::string file) : file_(std::move(f
   uint32_t trie_bytes = 0;
   if (bytes.size() >= sizeof trie_bytes) std::memcpy(&trie_bytes, bytes.data(), sizeof trie_bytes);
   check(bytes.size() >= sizeof trie_bytes && trie_bytes >= 4 && trie_bytes <= bytes.size() - sizeof trie_bytes,
-        ErrorCode::bad_file, "{}: expected a precompiled_charsmap with a trie of {} bytes, found {} bytes in all", file_,
-        trie_bytes, bytes.size());
+        ErrorCode::bad_file, "{}: expected a precompiled_charsmap with a trie of {} bytes, found {} bytes in all",
+        file_, trie_bytes, bytes.size());
   units_.resize(trie_bytes / 4);
   std::memcpy(units_.data(), bytes.data() + 4, units_.size() * 4);
   replacements_ = bytes.substr(4 + units_.size() * 4);
@@ -83,10 +83,8 @@ void Charsmap::apply(AlignedText& text) const {
       bytes.clear();
       append_utf8(bytes, text.chars[begin]);
       const auto one = find(bytes);
-      if (one)
-        append(rewrites, *one, 1);
-      else
-        rewrites.push_back({text.chars[begin], 0});
+      if (one) append(rewrites, *one, 1);
+      else rewrites.push_back({text.chars[begin], 0});
     }
   }
   rewrite(text, rewrites);

@@ -34,8 +34,8 @@ std::unique_ptr<Tokenizer> load_clip_tokenizer(const std::filesystem::path& dir)
                                     {"pad_token", "<|endoftext|>"}});
   const auto file = dir / "tokenizer.json";
   bool has_special = false;
-  TokenPipeline pipeline = std::filesystem::exists(file) ? parse_tokenizer_json(file, has_special)
-                                                         : read_vocab_and_merges(dir, special);
+  TokenPipeline pipeline =
+      std::filesystem::exists(file) ? parse_tokenizer_json(file, has_special) : read_vocab_and_merges(dir, special);
   special.apply(pipeline);
   if (!has_special) {
     pipeline.prefix = {special.id(pipeline, "bos_token")};

@@ -65,7 +65,9 @@ class Builder : public nlohmann::detail::json_sax_dom_parser<json> {
  public:
   Builder(json& result, const std::string& file) : json_sax_dom_parser(result), file_(file) {}
 
-  bool number_float(double, const std::string& text) { return json_sax_dom_parser::number_float(parse_number(text), text); }
+  bool number_float(double, const std::string& text) {
+    return json_sax_dom_parser::number_float(parse_number(text), text);
+  }
   bool start_object(size_t size) { return enter() && json_sax_dom_parser::start_object(size); }
   bool start_array(size_t size) { return enter() && json_sax_dom_parser::start_array(size); }
   bool end_object() { return --depth_, json_sax_dom_parser::end_object(); }
@@ -73,7 +75,8 @@ class Builder : public nlohmann::detail::json_sax_dom_parser<json> {
 
  private:
   bool enter() {
-    check(++depth_ <= kDeepest, ErrorCode::bad_file, "{}: expected at most {} levels of JSON, found more", file_, kDeepest);
+    check(++depth_ <= kDeepest, ErrorCode::bad_file, "{}: expected at most {} levels of JSON, found more", file_,
+          kDeepest);
     return true;
   }
 
@@ -82,8 +85,8 @@ class Builder : public nlohmann::detail::json_sax_dom_parser<json> {
 };
 
 const json& field(const json& object, const char* key, const std::string& file, const char* type) {
-  check(object.is_object() && object.contains(key), ErrorCode::bad_file, "{}: expected {} \"{}\", found none", file, type,
-        key);
+  check(object.is_object() && object.contains(key), ErrorCode::bad_file, "{}: expected {} \"{}\", found none", file,
+        type, key);
   return object[key];
 }
 
@@ -107,9 +110,7 @@ json read_tokenizer_json(const std::filesystem::path& path) {
   try {
     Builder builder(result, file);
     json::sax_parse(text, &builder);
-  } catch (const json::exception& error) {
-    fail(ErrorCode::bad_file, "{}: expected JSON: {}", file, error.what());
-  }
+  } catch (const json::exception& error) { fail(ErrorCode::bad_file, "{}: expected JSON: {}", file, error.what()); }
   check(result.is_object(), ErrorCode::bad_file, "{}: expected a JSON object, found {}", file, result.type_name());
   return result;
 }

@@ -77,8 +77,8 @@ std::u32string composed(const std::vector<Mark>& marks) {
     while (end < marks.size() && !is_unknown(static_cast<char32_t>(marks[end].c))) run.push_back(marks[end++].c);
     const auto length = static_cast<utf8proc_ssize_t>(run.size());
     run.push_back(0);  // utf8proc wants room for one more
-    const auto size =
-        utf8proc_normalize_utf32(run.data(), length, static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+    const auto size = utf8proc_normalize_utf32(run.data(), length,
+                                               static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
     text.append(run.begin(), run.begin() + size);
     if (end < marks.size()) text.push_back(static_cast<char32_t>(marks[end].c));
     begin = end + 1;

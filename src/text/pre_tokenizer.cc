@@ -59,7 +59,8 @@ Metaspace parse_metaspace(const json& config, const std::string& file) {
   check(mark.size() == 1, ErrorCode::bad_file, "{}: expected one character as \"replacement\", found {}", file,
         mark.size());
   step.mark = mark[0];
-  const std::string scheme = config.contains("prepend_scheme") ? string_field(config, "prepend_scheme", file) : "always";
+  const std::string scheme =
+      config.contains("prepend_scheme") ? string_field(config, "prepend_scheme", file) : "always";
   check(scheme == "always" || scheme == "first" || scheme == "never", ErrorCode::bad_file,
         "{}: expected \"prepend_scheme\" to be always, first or never, found \"{}\"", file, scheme);
   step.prepend = scheme == "always" ? Prepend::always : scheme == "first" ? Prepend::first : Prepend::never;
@@ -107,8 +108,9 @@ PreTokenizer parse_split(const json& config, const std::string& file) {
   const std::string behavior = string_field(config, "behavior", file);
   const bool special = regex == kClipSpecialWords;
   check((special || regex == kClipWords) && behavior == "Removed" && bool_field(config, "invert", file),
-        ErrorCode::unsupported, "{}: the pre-tokenizer Split with the pattern \"{}\" and behavior {}; known is that of CLIP",
-        file, regex, behavior);
+        ErrorCode::unsupported,
+        "{}: the pre-tokenizer Split with the pattern \"{}\" and behavior {}; known is that of CLIP", file, regex,
+        behavior);
   return [special](const AlignedText& text) { return split_clip_words(text, special); };
 }
 
@@ -139,14 +141,16 @@ PreTokenizer parse_pre_tokenizer(const json& config, const std::string& file) {
   const std::string type = string_field(config, "type", file);
   if (type == "Sequence") {
     std::vector<PreTokenizer> steps;
-    for (const json& step : array_field(config, "pretokenizers", file)) steps.push_back(parse_pre_tokenizer(step, file));
+    for (const json& step : array_field(config, "pretokenizers", file))
+      steps.push_back(parse_pre_tokenizer(step, file));
     return sequence(std::move(steps));
   }
   if (type == "WhitespaceSplit") return split_at_whitespace;
   if (type == "Metaspace") return parse_metaspace(config, file);
   if (type == "Split") return parse_split(config, file);
   if (type == "ByteLevel") {
-    const bool prefix = bool_field(config, "add_prefix_space", file), split = bool_field(config, "use_regex", file, true);
+    const bool prefix = bool_field(config, "add_prefix_space", file),
+               split = bool_field(config, "use_regex", file, true);
     return [prefix, split](const AlignedText& text) { return byte_level(text, prefix, split); };
   }
   fail(ErrorCode::unsupported, "{}: the pre-tokenizer \"{}\"", file, type);

@@ -48,12 +48,12 @@ SpecialTokens::SpecialTokens(const std::filesystem::path& dir, const json& defau
   config_.update(read_optional_tokenizer_json(file_));
   for (const char* side : {"padding_side", "truncation_side"}) {
     const json value = config_.value(side, json("right"));
-    check(value == "right", ErrorCode::unsupported, "{}: \"{}\": {}; only right is supported", file_, side, value.dump());
+    check(value == "right", ErrorCode::unsupported, "{}: \"{}\": {}; only right is supported", file_, side,
+          value.dump());
   }
   if (config_.contains("added_tokens_decoder"))
     decoder_ = parse_decoder(object_field(config_, "added_tokens_decoder", file_), file_);
-  else
-    config_.update(read_optional_tokenizer_json(dir / "special_tokens_map.json"));
+  else config_.update(read_optional_tokenizer_json(dir / "special_tokens_map.json"));
 }
 
 std::string SpecialTokens::content(const char* key) const {

@@ -26,8 +26,8 @@ TokenPipeline read_sentencepiece(const std::filesystem::path& path, const Specia
     added.push_back({.content = source.model.vocab.back().token});
   }
   TokenPipeline pipeline;
-  pipeline.normalizer = source.charsmap.empty() ? [](AlignedText&) {}
-                                                : charsmap_normalizer(Charsmap(source.charsmap, path.string()));
+  pipeline.normalizer =
+      source.charsmap.empty() ? [](AlignedText&) {} : charsmap_normalizer(Charsmap(source.charsmap, path.string()));
   pipeline.pre_tokenizer = t5_pre_tokenizer();
   pipeline.model = make_unigram_model(std::move(source.model), path.string());
   pipeline.added = std::make_unique<AddedTokens>(added, *pipeline.model, pipeline.normalizer);

@@ -22,9 +22,9 @@ class PipelineTokenizer final : public Tokenizer {
   explicit PipelineTokenizer(TokenPipeline steps) : steps_(std::move(steps)) {}
 
   TokenIds encode(std::string_view utf8, int max_length) const override {
-    const auto room = static_cast<int64_t>(max_length) - static_cast<int64_t>(steps_.prefix.size() + steps_.suffix.size());
-    check(room >= 0 && max_length > 0, ErrorCode::invalid_argument,
-          "expected a length of at least {} tokens, found {}",
+    const auto room =
+        static_cast<int64_t>(max_length) - static_cast<int64_t>(steps_.prefix.size() + steps_.suffix.size());
+    check(room >= 0 && max_length > 0, ErrorCode::invalid_argument, "expected a length of at least {} tokens, found {}",
           std::max<size_t>(1, steps_.prefix.size() + steps_.suffix.size()), max_length);
     check(utf8.size() < std::numeric_limits<uint32_t>::max(), ErrorCode::invalid_argument,
           "expected a prompt of less than 4 GiB, found {} bytes", utf8.size());
@@ -56,8 +56,7 @@ class PipelineTokenizer final : public Tokenizer {
       }
       steps_.normalizer(raw.text);
       for (const AddedTokens::Part& part : steps_.added->split(raw.text, true)) {
-        if (part.id)
-          tokens.push_back({*part.id, part.text.origin.front()});
+        if (part.id) tokens.push_back({*part.id, part.text.origin.front()});
         else
           for (const AlignedText& word : steps_.pre_tokenizer(part.text)) steps_.model->tokenize(word, tokens);
       }
@@ -70,6 +69,8 @@ class PipelineTokenizer final : public Tokenizer {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> TokenPipeline::tokenizer() && { return std::make_unique<PipelineTokenizer>(std::move(*this)); }
+std::unique_ptr<Tokenizer> TokenPipeline::tokenizer() && {
+  return std::make_unique<PipelineTokenizer>(std::move(*this));
+}
 
 }  // namespace fx

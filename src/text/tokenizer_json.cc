@@ -13,7 +13,9 @@ using nlohmann::json;
 std::unique_ptr<TokenModel> parse_model(const json& model, const std::string& file) {
   // Old files do not name the type.
   const bool unigram_shape = model.contains("vocab") && model["vocab"].is_array();
-  const std::string type = model.contains("type") ? string_field(model, "type", file) : unigram_shape ? "Unigram" : "BPE";
+  const std::string type = model.contains("type") ? string_field(model, "type", file)
+                           : unigram_shape        ? "Unigram"
+                                                  : "BPE";
   if (type == "Unigram") return make_unigram_model(parse_unigram(model, file), file);
   if (type == "BPE") return make_byte_pair_model(parse_byte_pair(model, file), file);
   fail(ErrorCode::unsupported, "{}: the model \"{}\"", file, type);

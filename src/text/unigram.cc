@@ -63,10 +63,8 @@ class UnigramModel final : public TokenModel {
     bool fuse = false;
     for (size_t end = text.size(); end > 0; end = best[end].begin) {
       const bool unknown = best[end].id == config_.unknown_id;
-      if (unknown && fuse)
-        pieces.back().first = best[end].begin;
-      else
-        pieces.emplace_back(best[end].begin, end);
+      if (unknown && fuse) pieces.back().first = best[end].begin;
+      else pieces.emplace_back(best[end].begin, end);
       fuse = unknown;
     }
     for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece)
@@ -108,9 +106,8 @@ class UnigramModel final : public TokenModel {
         if (target.begin == kNowhere || total > target.score) target = {total, begin, id};
         single = single || length == size;
       };
-      prefixes_.find_prefixes(text.substr(begin), [&](size_t length, int32_t id) {
-        offer(length, id, config_.vocab[id].score);
-      });
+      prefixes_.find_prefixes(text.substr(begin),
+                              [&](size_t length, int32_t id) { offer(length, id, config_.vocab[id].score); });
       if (!single) offer(size, config_.unknown_id, unknown_score_);
       begin += size;
     }

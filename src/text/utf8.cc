@@ -20,8 +20,10 @@ int valid_sequence(std::string_view s, size_t i, char32_t& c) {
     if ((byte(i + k) & 0xC0) != 0x80) return 0;
     c = c << 6 | (byte(i + k) & 0x3F);
   }
-  const bool valid = c >= (size == 2 ? 0x80u : size == 3 ? 0x800u : 0x10000u) && c <= 0x10FFFF &&
-                     !(c >= 0xD800 && c <= 0xDFFF);
+  const bool valid = c >= (size == 2   ? 0x80u
+                           : size == 3 ? 0x800u
+                                       : 0x10000u) &&
+                     c <= 0x10FFFF && !(c >= 0xD800 && c <= 0xDFFF);
   return valid ? size : 0;
 }
 

@@ -12,9 +12,9 @@
 namespace fx::testing {
 namespace {
 
+using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using nlohmann::json;
 
 constexpr auto bad = ErrorCode::bad_file;
 constexpr auto unsupported = ErrorCode::unsupported;
@@ -44,7 +44,8 @@ std::string error_at(ErrorCode code, const std::string& kind, const std::string&
 
 TEST(BadTokenizer, missing_files) {
   TempFolder folder;
-  EXPECT_THAT(error_of(bad, [&] { load_clip_tokenizer(folder / "none"); }), HasSubstr("vocab.json: expected a file, found none"));
+  EXPECT_THAT(error_of(bad, [&] { load_clip_tokenizer(folder / "none"); }),
+              HasSubstr("vocab.json: expected a file, found none"));
   EXPECT_THAT(error_of(bad, [&] { load_t5_tokenizer(folder / "none"); }), HasSubstr("found neither"));
   copy_tiny("clip", folder.path());
   std::filesystem::remove(folder / "merges.txt");
@@ -73,7 +74,8 @@ TEST(BadTokenizer, vocabulary_and_merges) {
   copy_tiny("clip", folder.path());
   write_file(folder / "vocab.json", vocab);
   write_file(folder / "merges.txt", "a b\n");
-  EXPECT_THAT(error_of(bad, [&] { load_clip_tokenizer(folder.path()); }), AllOf(HasSubstr("merge 1"), HasSubstr("no \"ab\"")));
+  EXPECT_THAT(error_of(bad, [&] { load_clip_tokenizer(folder.path()); }),
+              AllOf(HasSubstr("merge 1"), HasSubstr("no \"ab\"")));
   write_file(folder / "merges.txt", "");
   EXPECT_NO_THROW(load_clip_tokenizer(folder.path()));
   write_file(folder / "vocab.json", R"({"a": 0, "<|startoftext|>": 3})");
@@ -95,13 +97,18 @@ TEST(BadTokenizer, special_tokens) {
 
 TEST(BadTokenizer, sections_of_tokenizer_json) {
   EXPECT_THAT(error_at(unsupported, "t5", "/model/type", R"("WordPiece")"), HasSubstr("the model \"WordPiece\""));
-  EXPECT_THAT(error_at(unsupported, "t5", "/normalizer", R"({"type": "BertNormalizer"})"), HasSubstr("the normalizer \"BertNormalizer\""));
-  EXPECT_THAT(error_at(unsupported, "t5", "/pre_tokenizer", R"({"type": "Digits"})"), HasSubstr("the pre-tokenizer \"Digits\""));
-  EXPECT_THAT(error_at(unsupported, "t5", "/post_processor", R"({"type": "Odd"})"), HasSubstr("the post-processor \"Odd\""));
+  EXPECT_THAT(error_at(unsupported, "t5", "/normalizer", R"({"type": "BertNormalizer"})"),
+              HasSubstr("the normalizer \"BertNormalizer\""));
+  EXPECT_THAT(error_at(unsupported, "t5", "/pre_tokenizer", R"({"type": "Digits"})"),
+              HasSubstr("the pre-tokenizer \"Digits\""));
+  EXPECT_THAT(error_at(unsupported, "t5", "/post_processor", R"({"type": "Odd"})"),
+              HasSubstr("the post-processor \"Odd\""));
   EXPECT_THAT(error_at(bad, "t5", "/normalizer", R"({"kind": "NFC"})"), HasSubstr("\"type\", found none"));
   EXPECT_THAT(error_at(bad, "t5", "/normalizer", R"({"type": 3})"), HasSubstr("\"type\" to be a string, found number"));
-  EXPECT_THAT(error_at(bad, "t5", "/normalizer", R"({"type": "Sequence", "normalizers": 3})"), HasSubstr("to be an array"));
-  EXPECT_THAT(error_at(bad, "t5", "/normalizer", R"({"type": "Strip", "strip_left": 1})"), HasSubstr("to be true or false"));
+  EXPECT_THAT(error_at(bad, "t5", "/normalizer", R"({"type": "Sequence", "normalizers": 3})"),
+              HasSubstr("to be an array"));
+  EXPECT_THAT(error_at(bad, "t5", "/normalizer", R"({"type": "Strip", "strip_left": 1})"),
+              HasSubstr("to be true or false"));
   EXPECT_THAT(error_at(bad, "t5", "/added_tokens/0", R"({"id": 0})"), HasSubstr("\"content\""));
 }
 
@@ -111,7 +118,8 @@ TEST(BadTokenizer, patterns) {
   };
   EXPECT_THAT(error_at(unsupported, "t5", "/normalizer", replace(R"({"String": ""})")), HasSubstr("empty pattern"));
   EXPECT_THAT(error_at(bad, "t5", "/normalizer", replace("3")), HasSubstr("as a pattern, found 3"));
-  for (const char* regex : {"[ab]+", "a*", "a{2", "a{}", "a{0,}", "a{,2}", "a{2}b", "\\\\d+", "(a)", "", "a{12345}", "ab+", "\\\\s{x}"})
+  for (const char* regex :
+       {"[ab]+", "a*", "a{2", "a{}", "a{0,}", "a{,2}", "a{2}b", "\\\\d+", "(a)", "", "a{12345}", "ab+", "\\\\s{x}"})
     EXPECT_THAT(error_at(unsupported, "t5", "/normalizer", replace(fmt::format(R"({{"Regex": "{}"}})", regex).c_str())),
                 HasSubstr("regular expression"))
         << regex;
@@ -124,18 +132,24 @@ TEST(BadTokenizer, pre_tokenizers) {
               HasSubstr("prepend_scheme"));
   EXPECT_THAT(error_at(unsupported, "clip_json", "/pre_tokenizer/pretokenizers/0/pattern/Regex", R"("a+")"),
               HasSubstr("the pattern \"a+\""));
-  EXPECT_THAT(error_at(unsupported, "clip_json", "/pre_tokenizer/pretokenizers/0/behavior", R"("Isolated")"), HasSubstr("Isolated"));
+  EXPECT_THAT(error_at(unsupported, "clip_json", "/pre_tokenizer/pretokenizers/0/behavior", R"("Isolated")"),
+              HasSubstr("Isolated"));
 }
 
 TEST(BadTokenizer, post_processors) {
   const auto single = [](const char* list) {
-    return fmt::format(R"({{"type": "TemplateProcessing", "special_tokens": {{"x": {{"ids": [-1]}}}}, "single": {}}})", list);
+    return fmt::format(R"({{"type": "TemplateProcessing", "special_tokens": {{"x": {{"ids": [-1]}}}}, "single": {}}})",
+                       list);
   };
-  EXPECT_THAT(error_at(unsupported, "t5", "/post_processor", single(R"([{"Sequence": {}}, {"Sequence": {}}])")), HasSubstr("repeats the text"));
+  EXPECT_THAT(error_at(unsupported, "t5", "/post_processor", single(R"([{"Sequence": {}}, {"Sequence": {}}])")),
+              HasSubstr("repeats the text"));
   EXPECT_THAT(error_at(bad, "t5", "/post_processor", single("[]")), HasSubstr("to hold the text, found none"));
-  EXPECT_THAT(error_at(bad, "t5", "/post_processor", single(R"([{"SpecialToken": {"id": "x"}}])")), HasSubstr("found -1"));
-  EXPECT_THAT(error_at(bad, "t5", "/post_processor", single(R"([{"SpecialToken": {"id": "y"}}])")), HasSubstr("\"y\", found none"));
-  EXPECT_THAT(error_at(bad, "t5", "/post_processor", R"({"type": "BertProcessing", "cls": ["a"], "sep": []})"), HasSubstr("token id"));
+  EXPECT_THAT(error_at(bad, "t5", "/post_processor", single(R"([{"SpecialToken": {"id": "x"}}])")),
+              HasSubstr("found -1"));
+  EXPECT_THAT(error_at(bad, "t5", "/post_processor", single(R"([{"SpecialToken": {"id": "y"}}])")),
+              HasSubstr("\"y\", found none"));
+  EXPECT_THAT(error_at(bad, "t5", "/post_processor", R"({"type": "BertProcessing", "cls": ["a"], "sep": []})"),
+              HasSubstr("token id"));
 }
 
 TEST(BadTokenizer, models) {
@@ -145,7 +159,8 @@ TEST(BadTokenizer, models) {
   EXPECT_THAT(error_at(bad, "clip_json", "/model/merges/3", R"(["a"])"), HasSubstr("a merge to be two tokens"));
   EXPECT_THAT(error_at(unsupported, "clip_json", "/model/dropout", "0.5"), HasSubstr("dropout"));
   EXPECT_THAT(error_at(unsupported, "clip_json", "/model/byte_fallback", "true"), HasSubstr("byte_fallback"));
-  EXPECT_THAT(error_at(unsupported, "clip_json", "/model/continuing_subword_prefix", R"("##")"), HasSubstr("continuing_subword_prefix"));
+  EXPECT_THAT(error_at(unsupported, "clip_json", "/model/continuing_subword_prefix", R"("##")"),
+              HasSubstr("continuing_subword_prefix"));
 }
 
 TEST(BadTokenizer, character_maps) {
@@ -180,18 +195,20 @@ TEST(BadTokenizer, character_maps) {
 
 TEST(BadTokenizer, sentencepiece_models) {
   const std::string model = read_file(tiny_folder("t5") / "spiece.model");
-  const auto error = [&](ErrorCode code, const std::string& bytes) { return error_with(code, "t5", "spiece.model", bytes); };
+  const auto error = [&](ErrorCode code, const std::string& bytes) {
+    return error_with(code, "t5", "spiece.model", bytes);
+  };
   const auto with = [&](const std::string& more) { return model + more; };  // later fields override earlier ones
   using namespace std::string_literals;
   EXPECT_THAT(error(bad, ""), HasSubstr("found no tokens"));
   EXPECT_THAT(error(bad, model.substr(0, model.size() - 1)), HasSubstr("damaged or truncated"));
-  EXPECT_THAT(error(bad, with("\x0B")), HasSubstr("damaged"));                                // a group
-  EXPECT_THAT(error(bad, with("\x08" + std::string(10, '\xFF'))), HasSubstr("damaged"));      // an endless number
-  EXPECT_THAT(error(bad, with("\x09\x01"s)), HasSubstr("damaged"));                           // 8 bytes missing
-  EXPECT_THAT(error(bad, with("\x0D\x01"s)), HasSubstr("damaged"));                           // 4 bytes missing
-  EXPECT_THAT(error(bad, with("\x0A\x03\x0A\x01\xFF"s)), HasSubstr("not start a valid"));     // a token in no UTF-8
+  EXPECT_THAT(error(bad, with("\x0B")), HasSubstr("damaged"));                             // a group
+  EXPECT_THAT(error(bad, with("\x08" + std::string(10, '\xFF'))), HasSubstr("damaged"));   // an endless number
+  EXPECT_THAT(error(bad, with("\x09\x01"s)), HasSubstr("damaged"));                        // 8 bytes missing
+  EXPECT_THAT(error(bad, with("\x0D\x01"s)), HasSubstr("damaged"));                        // 4 bytes missing
+  EXPECT_THAT(error(bad, with("\x0A\x03\x0A\x01\xFF"s)), HasSubstr("not start a valid"));  // a token in no UTF-8
   EXPECT_THAT(error(bad, "\x0A\x03\x0A\x01q"s), HasSubstr("expected the unknown token"));
-  EXPECT_THAT(error(unsupported, with("\x12\x02\x18\x02"s)), HasSubstr("of type 2"));         // byte pairs
+  EXPECT_THAT(error(unsupported, with("\x12\x02\x18\x02"s)), HasSubstr("of type 2"));  // byte pairs
   EXPECT_THAT(error(unsupported, with("\x12\x03\xC0\x01\x01"s)), HasSubstr("treat_whitespace_as_suffix"));
   EXPECT_THAT(error(unsupported, with("\x1A\x02\x18\x00"s)), HasSubstr("add_dummy_prefix"));
   TempFolder folder;
@@ -205,9 +222,7 @@ TEST(BadTokenizer, sentencepiece_models) {
 void load_or_error(const std::filesystem::path& folder) {
   try {
     load("t5", folder);
-  } catch (const Error& error) {
-    EXPECT_TRUE(error.code() == bad || error.code() == unsupported) << error.what();
-  }
+  } catch (const Error& error) { EXPECT_TRUE(error.code() == bad || error.code() == unsupported) << error.what(); }
 }
 
 TEST(BadTokenizer, truncated_and_flipped_files_load_or_are_an_error) {

@@ -29,7 +29,8 @@ void expect_ids(const Tokenizer& tokenizer, const std::vector<std::string>& text
 // The published vocabularies are too large for the repository; they lie beside it.
 std::filesystem::path real_folder() {
   const char* shared = std::getenv("FLUXSWAP_SHARED");
-  const auto root = shared ? std::filesystem::path(shared) : std::filesystem::path(FLUXSWAP_SOURCE_DIR) / ".." / "shared";
+  const auto root =
+      shared ? std::filesystem::path(shared) : std::filesystem::path(FLUXSWAP_SOURCE_DIR) / ".." / "shared";
   return root / "data" / "tokenizers";
 }
 
@@ -37,14 +38,16 @@ TEST(TokensGolden, there_are_at_least_300_prompts) { EXPECT_GE(prompts().size(),
 
 TEST(TokensGolden, clip_with_the_published_vocabulary) {
   if (!std::filesystem::exists(real_folder()))
-    GTEST_SKIP() << "no published vocabularies in " << real_folder() << "; set FLUXSWAP_SHARED to the folder above data/";
+    GTEST_SKIP() << "no published vocabularies in " << real_folder()
+                 << "; set FLUXSWAP_SHARED to the folder above data/";
   const json golden = read_golden("tokens_clip.json");
   expect_ids(*load_clip_tokenizer(real_folder() / "clip"), prompts(), golden["ids"], golden["max_length"]);
 }
 
 TEST(TokensGolden, t5_with_the_published_vocabulary) {
   if (!std::filesystem::exists(real_folder()))
-    GTEST_SKIP() << "no published vocabularies in " << real_folder() << "; set FLUXSWAP_SHARED to the folder above data/";
+    GTEST_SKIP() << "no published vocabularies in " << real_folder()
+                 << "; set FLUXSWAP_SHARED to the folder above data/";
   const json golden = read_golden("tokens_t5.json");
   expect_ids(*load_t5_tokenizer(real_folder() / "t5"), prompts(), golden["ids"], golden["max_length"]);
 }
@@ -52,7 +55,8 @@ TEST(TokensGolden, t5_with_the_published_vocabulary) {
 TEST(TokensGolden, tiny_clip_from_vocab_and_merges) {
   const json golden = read_golden("tokens_tiny.json");
   const auto tokenizer = load_clip_tokenizer(tiny_folder("clip"));
-  for (const char* name : {"clip", "clip short"}) expect_ids(*tokenizer, prompts(), golden[name], golden["lengths"][name]);
+  for (const char* name : {"clip", "clip short"})
+    expect_ids(*tokenizer, prompts(), golden[name], golden["lengths"][name]);
 }
 
 TEST(TokensGolden, tiny_t5_from_tokenizer_json_which_wins_over_spiece_model) {

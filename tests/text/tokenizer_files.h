@@ -24,7 +24,9 @@ inline void write_file(const std::filesystem::path& path, const std::string& byt
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
-inline nlohmann::json read_golden(const std::string& name) { return nlohmann::json::parse(read_file(data_folder() / name)); }
+inline nlohmann::json read_golden(const std::string& name) {
+  return nlohmann::json::parse(read_file(data_folder() / name));
+}
 
 // A copy of a tiny tokenizer, to be damaged.
 inline void copy_tiny(const std::string& name, const std::filesystem::path& to) {

@@ -14,8 +14,8 @@
 namespace fx::testing {
 namespace {
 
-using ::testing::HasSubstr;
 using nlohmann::json;
+using ::testing::HasSubstr;
 
 constexpr int kClipStart = 632, kClipEnd = 633;  // of the tiny CLIP vocabulary
 
@@ -79,15 +79,27 @@ TEST(Tokenizer, refuses_a_length_without_room_for_the_special_tokens) {
 TEST(Tokenizer, refuses_a_prompt_of_4_gib) {
   const auto clip = load_clip_tokenizer(tiny_folder("clip"));
   const std::string_view too_long("a", size_t{std::numeric_limits<uint32_t>::max()});  // refused before it is read
-  EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { clip->encode(too_long, 77); }), HasSubstr("4294967295 bytes"));
+  EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { clip->encode(too_long, 77); }),
+              HasSubstr("4294967295 bytes"));
 }
 
 TEST(Tokenizer, refuses_text_that_is_not_utf8_and_names_the_offset) {
   const auto clip = load_clip_tokenizer(tiny_folder("clip"));
-  const std::vector<std::pair<std::string, int>> bad{
-      {"\x80", 0},         {"ab\xC3", 2},           {"ab\xC3(", 2},     {"\xC0\xAF", 0},     {"\xC1\xBF", 0},
-      {"a\xE2\x82", 1},    {"\xE0\x80\x80", 0},     {"\xED\xA0\x80", 0}, {"\xED\xBF\xBF", 0}, {"xyz\xF0\x9F\x98", 3},
-      {"\xF0\x80\x80\x80", 0}, {"\xF4\x90\x80\x80", 0}, {"\xF5\x80\x80\x80", 0}, {"caf\xC3\xA9 \xFF", 6}, {"\xE2(\xA1", 0}};
+  const std::vector<std::pair<std::string, int>> bad{{"\x80", 0},
+                                                     {"ab\xC3", 2},
+                                                     {"ab\xC3(", 2},
+                                                     {"\xC0\xAF", 0},
+                                                     {"\xC1\xBF", 0},
+                                                     {"a\xE2\x82", 1},
+                                                     {"\xE0\x80\x80", 0},
+                                                     {"\xED\xA0\x80", 0},
+                                                     {"\xED\xBF\xBF", 0},
+                                                     {"xyz\xF0\x9F\x98", 3},
+                                                     {"\xF0\x80\x80\x80", 0},
+                                                     {"\xF4\x90\x80\x80", 0},
+                                                     {"\xF5\x80\x80\x80", 0},
+                                                     {"caf\xC3\xA9 \xFF", 6},
+                                                     {"\xE2(\xA1", 0}};
   for (const auto& [text, offset] : bad)
     EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { clip->encode(text, 77); }),
                 HasSubstr("offset " + std::to_string(offset) + " "));
@@ -104,7 +116,8 @@ TEST(Utf8, comes_back_as_it_was) {
 
 TEST(Unicode, knows_letters_numbers_and_words) {
   using namespace std::string_view_literals;
-  for (const char32_t c : U"a\u00DF\u4E2D\u0301\u24D0_9\u2160\u203F\u200D"sv) EXPECT_TRUE(is_word(c)) << static_cast<int>(c);
+  for (const char32_t c : U"a\u00DF\u4E2D\u0301\u24D0_9\u2160\u203F\u200D"sv)
+    EXPECT_TRUE(is_word(c)) << static_cast<int>(c);
   for (const char32_t c : U" -.\u00B2\u2026\U0001F600"sv) EXPECT_FALSE(is_word(c)) << static_cast<int>(c);
   EXPECT_TRUE(is_letter(0x1C89));   // Unicode 16
   EXPECT_TRUE(is_number(0x10D40));  // Unicode 16
