@@ -231,10 +231,9 @@ Cases pointwise_errors() {
   break_euler_step("y: expected (2, 3, 8)", [](auto& a) { a.sample = t({2, 3, 4}); });
   break_euler_step("sigmas: expected a tensor of 1", [](auto& a) { a.sigmas = t({5, 1}); });
   break_euler_step("step: expected (1) i32, got (1) f32", [](auto& a) { a.step = t({1}); });
-  broken<AdvanceStepArgs>(
-      &Ops::advance_step, {.step = i32({1})}, [](auto& a) { a.step = {}; },
-      "[advance_step] step: expected (1) i32, got none"),
-      return cases;
+  const Breaker<AdvanceStepArgs> break_advance_step{cases, "advance_step", &Ops::advance_step, {.step = i32({1})}};
+  break_advance_step("step: expected (1) i32, got none", [](auto& a) { a.step = {}; });
+  return cases;
 }
 
 TEST(OpsChecks, SayWhatWasExpectedAndFound) {
