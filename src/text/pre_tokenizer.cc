@@ -85,7 +85,7 @@ const std::array<char32_t, 256>& byte_alphabet() {
 
 std::vector<AlignedText> byte_level(AlignedText text, bool add_prefix_space, bool split) {
   if (add_prefix_space && text.chars.front() != U' ') {
-    text.chars.insert(0, U" ");
+    text.chars.insert(text.chars.begin(), U' ');
     text.origin.insert(text.origin.begin(), text.origin.front());
   }
   std::vector<AlignedText> words;
