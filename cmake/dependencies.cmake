@@ -10,7 +10,6 @@ find_package(Threads REQUIRED)
 find_package(dnnl 2.6 REQUIRED)           # libdnnl-dev
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)            # libutf8proc-dev
-pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)     # libsentencepiece-dev
 if(FLUXSWAP_TESTS)
   find_package(GTest 1.12 REQUIRED)       # libgtest-dev
 endif()
