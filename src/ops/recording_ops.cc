@@ -5,7 +5,7 @@ namespace fx {
 template <class Args>
 void RecordingOps::record(void (Ops::*op)(const Args&), const Args& args) {
   (inner_.*op)(args);
-  if (recording_) calls_.push_back([this, op, args] { (inner_.*op)(args); });
+  if (recording_) calls_.push_back([&inner = inner_, op, args] { (inner.*op)(args); });
 }
 
 void RecordingOps::start_recording() {

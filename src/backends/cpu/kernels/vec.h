@@ -17,6 +17,7 @@ constexpr int kLanes = 8;
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef int32_t IntVec __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t BitVec __attribute__((vector_size(kLanes * 4)));
 
 inline Vec load(const float* p) {
   Vec v;

@@ -25,8 +25,8 @@ inline Vec exp(Vec x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const IntVec exponent = (IntVec)shifted << 23;  // the integer lands in the exponent field
-  const Vec result = (Vec)((IntVec)p + exponent);
+  const BitVec exponent = (BitVec)shifted << 23;  // the integer lands in the exponent field
+  const Vec result = (Vec)((BitVec)p + exponent);
   return x < kLowest ? Vec{} : result;
 }
 
