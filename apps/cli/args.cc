@@ -58,12 +58,25 @@ void make_app(CLI::App& app, Action& action) {
   app.footer(kFooter);  // after the commands, which would inherit it
 }
 
+// CLI11 only says that a command is missing.
+void expect_known_command(const CLI::App& app, int argc, const char* const* argv) {
+  const std::vector<const CLI::App*> commands = app.get_subcommands(nullptr);
+  if (commands.empty() || argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : commands) {
+    if (command->get_name() == argv[1]) return expect_known_command(*command, argc - 1, argv + 1);
+    names.push_back(command->get_name());
+  }
+  throw UsageError(fmt::format("unknown command '{}'; expected {}", argv[1], fmt::join(names, ", ")));
+}
+
 }  // namespace
 
 std::function<void()> parse_args(int argc, const char* const* argv) {
   Action action;
   CLI::App app("", "fluxswap");
   make_app(app, action);
+  expect_known_command(app, argc, argv);
   std::vector<std::string> args = normalised(argc, argv);
   std::reverse(args.begin(), args.end());  // as CLI11 wants them
   try {
