@@ -4,14 +4,11 @@
 
 #include <algorithm>
 
+#include "io/printable.h"
+
 namespace fx {
 
-std::string in_quotes(std::string_view name) {
-  constexpr size_t kLongest = 160;
-  std::string text(name.substr(0, kLongest));
-  std::ranges::replace_if(text, [](char c) { return (c >= 0 && c < 0x20) || c == 0x7f; }, '?');
-  return fmt::format("'{}{}'", text, name.size() > kLongest ? "..." : "");
-}
+std::string in_quotes(std::string_view name) { return fmt::format("'{}'", printable(name)); }
 
 std::string listed(const std::vector<std::string>& names, size_t shown) {
   std::string text;

@@ -7,7 +7,7 @@
 
 namespace fx {
 
-// In quotes, control characters as "?", long names cut.
+// printable (io/printable.h), in quotes.
 std::string in_quotes(std::string_view name);
 
 // The first few of `names`, quoted, and how many more there are.

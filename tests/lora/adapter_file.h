@@ -20,7 +20,7 @@ class AdapterFileBuilder {
 
   AdapterFileBuilder& add(const std::string& key, const Shape& shape, const std::vector<float>& values) {
     std::vector<std::byte> bytes(values.size() * size_of(dtype_));
-    convert_from_f32(values.data(), dtype_, bytes.data(), values.size());
+    if (!values.empty()) convert_from_f32(values.data(), dtype_, bytes.data(), values.size());
     return add_raw(key, dtype_, shape, std::move(bytes));
   }
   AdapterFileBuilder& add_raw(const std::string& key, DType dtype, const Shape& shape, std::vector<std::byte> bytes) {

@@ -287,11 +287,64 @@ TEST_F(HotSwapTest, SlotsTakeTheirOperandsWithThem) {
   for (const AdapterTarget::Slot& slot : model_.target.slots()) EXPECT_FALSE(slot.slot->operand.defined());
 }
 
-TEST_F(HotSwapTest, RunsOutOfMemoryWithoutATrace) {
-  const std::vector<float> before = model_.run_with({{everywhere("a")}});
-  error_of(ErrorCode::out_of_memory, [&] { model_.slots->grow({{0, {8, 4}}, {1, {int64_t{1} << 56, 4}}}); });
-  EXPECT_EQ(model_.swap->generation(), 1u);
-  EXPECT_EQ(model_.run(), before);
+// Host memory that ends after some allocations.
+class SmallRuntime final : public Runtime {
+ public:
+  std::string device_name() const override { return "small"; }
+  void* allocate(size_t bytes) override {
+    check(allocations_left-- > 0, ErrorCode::out_of_memory, "cannot allocate {} bytes", bytes);
+    return inner_->allocate(bytes);
+  }
+  void release(void* data, size_t bytes) noexcept override { inner_->release(data, bytes); }
+  void copy(void* target, const void* source, size_t bytes, CopyKind kind) override {
+    inner_->copy(target, source, bytes, kind);
+  }
+  void fill_zero(void* target, size_t bytes) override { inner_->fill_zero(target, bytes); }
+  void synchronize() override { inner_->synchronize(); }
+  MemoryInfo memory() const override { return inner_->memory(); }
+
+  int allocations_left = 1000;
+
+ private:
+  std::unique_ptr<Runtime> inner_ = make_host_runtime();
+};
+
+TEST(HotSwapMemory, RunsOutWithoutATrace) {
+  SmallRuntime runtime;
+  ParamStore store(runtime);
+  for (const char* module : {"x", "y"}) store.declare_slot(module, store.declare(std::string(module) + ".weight", {3, 2}));
+  NameMap names = vae_name_map(parameter_names(store));
+  AdapterTarget target;
+  target.add(Component::transformer, names, store);
+  AdapterSlots slots(target);
+  HotSwap swap(slots);
+  const auto adapter = [](int64_t rank) {
+    Adapter result{.name = "a"};
+    for (const char* module : {"x", "y"}) {
+      result.patches.push_back({.module = module, .rows = {0, 3}, .rank = rank, .in = 2});
+      result.patches.back().a.resize(static_cast<size_t>(2 * rank), 1.0f);
+      result.patches.back().b.resize(static_cast<size_t>(3 * rank), 1.0f);
+    }
+    return std::make_shared<const Adapter>(result);
+  };
+  const AdapterSet small = {{adapter(1)}}, large = {{adapter(9)}};
+  swap.apply(small);
+  const LoraOperand before = slots.operand(0);
+  const std::vector<float> b(before.b.f32(), before.b.f32() + before.b.count());
+  const size_t bytes = runtime.memory().current_bytes;
+  for (const int allocations : {0, 4, 7}) {  // each slot takes five
+    runtime.allocations_left = allocations;
+    error_of(ErrorCode::out_of_memory, [&] { swap.apply(large); });
+    error_of(ErrorCode::out_of_memory, [&] { swap.reserve({large}); });
+    EXPECT_EQ(slots.operand(0).b.raw(), before.b.raw());
+    EXPECT_EQ(std::vector<float>(before.b.f32(), before.b.f32() + before.b.count()), b);
+    EXPECT_EQ(*before.count.i32(), 1);
+    EXPECT_EQ(swap.active(), small);
+    EXPECT_EQ(swap.generation(), 1u);
+    EXPECT_EQ(runtime.memory().current_bytes, bytes);
+  }
+  runtime.allocations_left = 10;
+  EXPECT_TRUE(swap.apply(large).grew);
 }
 
 TEST(AdapterLibraryTest, ReadsAFileOnceUntilItChanges) {
