@@ -154,20 +154,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--adapter-prompts", type=int, default=60)
+    parser.add_argument("--part", choices=("all", "base", "adapters"), default="all")
     parser.add_argument("--lengths", default="64,512,128")
     args = parser.parse_args()
     run = Evaluation(args.model, Team(), args.batch, args.steps, args.limit)
     if args.prompts:
         args.prompts.write_text(json.dumps(run.entries, indent=0) + "\n")
-    report = {"steps": args.steps, "prompts": len(run.entries), "judge": run.judge_itself()}
-    print(report, flush=True)
-    report["base"] = run.base([int(n) for n in args.lengths.split(",")])
-    print(report["base"], flush=True)
+    report = {"steps": args.steps, "prompts": len(run.entries)}
+    if args.part != "adapters":
+        report["judge"] = run.judge_itself()
+        print(report, flush=True)
+        report["base"] = run.base([int(n) for n in args.lengths.split(",")])
+        print(report["base"], flush=True)
+    elif args.out.exists():
+        report = json.loads(args.out.read_text())
     args.out.write_text(json.dumps(report, indent=1) + "\n")
-    if args.sheet:
-        run.sheet(args.sheet)
-    report["adapters"] = run.adapters(args.adapter_prompts)
-    args.out.write_text(json.dumps(report, indent=1) + "\n")
+    if args.part != "base":
+        if args.sheet:
+            run.sheet(args.sheet)
+        report["adapters"] = run.adapters(args.adapter_prompts)
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
     run.workers.terminate()
 
 

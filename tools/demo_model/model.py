@@ -92,7 +92,9 @@ def _zero_gates(transformer: FluxTransformer2DModel) -> None:
 def new_base(words: Words) -> Demo:
     transformer = FluxTransformer2DModel(**TRANSFORMER)
     _zero_gates(transformer)
-    return Demo(transformer, CLIPTextModel(clip_config(len(words.clip))), T5EncoderModel(t5_config(len(words.t5))))
+    clip = CLIPTextModel._from_config(clip_config(len(words.clip)), attn_implementation="eager")
+    t5 = T5EncoderModel._from_config(t5_config(len(words.t5)), attn_implementation="eager")
+    return Demo(transformer, clip, t5)
 
 
 def new_vae() -> AutoencoderKL:

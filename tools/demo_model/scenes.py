@@ -41,7 +41,7 @@ def _clashes(color: str, background: str) -> bool:
 
 
 def sample_scene(rng: random.Random, count: int | None = None, shapes=SHAPES) -> dict:
-    count = count or rng.choices((1, 2, 3), (25, 45, 30))[0]
+    count = count or rng.choices((1, 2, 3), (25, 50, 25))[0]
     background = rng.choice(tuple(BACKGROUNDS))
     allowed = [c for c in COLORS if not _clashes(c, background)]
     objects: list[dict] = []
@@ -186,9 +186,9 @@ def with_trigger_shape(scene: dict, rng: random.Random) -> dict:
 
 
 def held_out_prompts(count: int, seed: int) -> list[dict]:
-    """`count` held-out scenes with prompts: 50 of 200 have one object, 90 two, 60 three."""
+    """`count` held-out scenes with prompts: 50 of 200 have one object, 110 two, 40 three."""
     rng = random.Random(seed)
-    wanted = [1] * (count // 4) + [3] * (count * 3 // 10)
+    wanted = [1] * (count // 4) + [3] * (count // 5)
     wanted += [2] * (count - len(wanted))
     entries, seen = [], set()
     for objects in sorted(wanted):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import random
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from scenes import sample_training_scene, with_trigger_shape
 from training import FlatTrainer, Team
 
 SCALES = (1, 2, 4)  # edges are compared at these resolutions
+NOISE = 0.05  # deviation of the posterior
 
 
 def edge_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
@@ -53,15 +55,19 @@ class Pictures:
 
 
 def loss_of(vae, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    posterior = vae.encode(images, return_dict=False)[0]
-    mean, logvar = posterior.mean.float(), posterior.logvar.float()
-    # Besides the posterior's own noise, some that stands for the transformer's errors: the decoder learns to shrug it off.
-    extra = torch.rand(images.shape[0], 1, 1, 1, device=images.device).square() * 0.15
-    latents = mean + torch.randn_like(mean) * ((0.5 * logvar).exp() + extra)
-    made = vae.decode(latents, return_dict=False)[0].float()
-    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    mean = vae.encode(images, return_dict=False)[0].mean.float()
+    # Noise that stands for the transformer's errors: the decoder learns to shrug it off. The pull on the mean keeps its scale.
+    strength = NOISE + torch.rand(images.shape[0], 1, 1, 1, device=images.device).square() * 0.15
+    made = vae.decode(mean + torch.randn_like(mean) * strength, return_dict=False)[0].float()
     plain = (made - images).abs().mean()
-    return plain + 0.5 * edge_loss(made, images) + (made - images).square().mean() + 2e-3 * kl, plain.detach()
+    return plain + 0.5 * edge_loss(made, images) + (made - images).square().mean() + 1e-3 * mean.square().mean(), plain.detach()
+
+
+def quiet_posterior(vae) -> None:
+    """A fixed, small posterior deviation (NOISE) instead of a learned one."""
+    with torch.no_grad():
+        vae.encoder.conv_out.weight[16:] = 0
+        vae.encoder.conv_out.bias[16:] = 2 * math.log(NOISE)
 
 
 @torch.no_grad()
@@ -83,29 +89,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=2.5)
-    parser.add_argument("--batch", type=int, default=48, help="pictures per process")
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--batch", type=int, default=32, help="pictures per process")
+    parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-steps", type=int)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--decoder-only", action="store_true", help="go on with the decoder in OUT, for the same latents")
     args = parser.parse_args()
     team = Team()
     team.seed(args.seed)
-    vae = model.new_vae().to(team.device).to(memory_format=torch.channels_last)
+    vae = (model.load_vae(args.out) if args.decoder_only else model.new_vae()).to(team.device)
+    if args.decoder_only:
+        vae.encoder.requires_grad_(False)
+    else:
+        quiet_posterior(vae)
     pictures = Pictures(team, args.batch, args.seed)
-    trainer = FlatTrainer([vae], team, args.minutes * 60, args.rate, average=0.998, max_steps=args.max_steps)
-    forward = torch.compile(loss_of) if args.compile else loss_of
+    trainer = FlatTrainer([vae], team, args.minutes * 60, args.rate, average=0.995, decay=0.5, max_steps=args.max_steps)
     going = True
     while going:
         with team.autocast():
-            loss, plain = forward(vae, pictures.next())
+            loss, plain = loss_of(vae, pictures.next())
         going = trainer.step(loss)
         if trainer.steps % 200 == 0 or not going:
             team.say(f"vae step {trainer.steps} done {trainer.done:.2f} loss {float(loss.detach()):.4f} l1 {float(plain):.4f}")
     trainer.swap()
     numbers = measure(vae, pictures)
     team.say("vae", numbers)
-    vae.register_to_config(scaling_factor=round(1 / numbers["deviation"], 4), shift_factor=round(numbers["mean"], 4))
+    if not args.decoder_only:  # else the latents are as they were
+        vae.register_to_config(scaling_factor=round(1 / numbers["deviation"], 4), shift_factor=round(numbers["mean"], 4))
     if team.leads:
         model.save_vae(args.out, vae)
     team.close()

@@ -21,6 +21,7 @@ class Team:
             torch.cuda.set_device(self.device)
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True
+            torch.backends.cuda.enable_cudnn_sdp(False)  # cuDNN's attention fails here on heads of 32
         if self.size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if cuda else "gloo")
 
@@ -50,6 +51,11 @@ class Team:
             dist.destroy_process_group()
 
 
+def _aligned(count: int) -> int:
+    """Room for a tensor that starts on 256 bytes: compiled kernels count on aligned addresses."""
+    return (count + 63) // 64 * 64
+
+
 class FlatTrainer:
     """AdamW, clipping and a moving average on one flat tensor that all trained parameters are views of.
 
@@ -59,9 +65,9 @@ class FlatTrainer:
     def __init__(self, modules, team: Team, seconds: float, peak: float, warmup: int = 150, decay: float = 0.35,
                  average: float = 0.999, betas=(0.9, 0.98), max_steps: int | None = None):
         self.parameters = list(dict.fromkeys(p for m in modules for p in m.parameters() if p.requires_grad))
-        total = sum(p.numel() for p in self.parameters)
+        total = sum(_aligned(p.numel()) for p in self.parameters)
         device = team.device
-        self.flat = torch.nn.Parameter(torch.empty(total, device=device))
+        self.flat = torch.nn.Parameter(torch.zeros(total, device=device))
         self.grad = torch.zeros(total + 1, device=device)  # the last element carries the clock
         offset = 0
         with torch.no_grad():
@@ -69,7 +75,7 @@ class FlatTrainer:
                 view = self.flat[offset:offset + p.numel()].view_as(p)
                 view.copy_(p)
                 p.data, p.grad = view.data, self.grad[offset:offset + p.numel()].view_as(p)
-                offset += p.numel()
+                offset += _aligned(p.numel())
         if team.size > 1:
             dist.broadcast(self.flat.data, 0)
         self.flat.grad = self.grad[:-1]
