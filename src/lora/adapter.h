@@ -29,23 +29,23 @@ struct Patch {
   std::vector<float> b;  // (rows.count, rank), row-major
   int64_t rank = 0;
   int64_t in = 0;
-  float scale = 1.0f;    // alpha / rank, or 1 where the file gives no alpha
+  float scale = 1.0f;  // alpha / rank, or 1 where the file gives no alpha
 };
 
 // What was found in a file: for people, and for `lora inspect`.
 struct AdapterReport {
-  std::string format;                    // "PEFT/diffusers"
-  std::vector<std::string> matched;      // keys of the file that are used. Empty while no model is known.
-  std::vector<std::string> unmatched;    // keys for which this model has no place
-  std::vector<std::string> ignored;      // keys that are known and of no use here (packed embeddings, projections)
-  std::vector<std::string> warnings;     // whole sentences without the file's name
-  std::map<int64_t, size_t> ranks;       // rank -> number of modules
-  std::map<Component, size_t> modules;   // number of modules for each component
-  std::map<std::string, size_t> targets; // "transformer.transformer_blocks.*.attn.to_q" -> number of modules
-  std::vector<std::string> dtypes;       // "f16", ...: of the matrices
+  std::string format;                     // "PEFT/diffusers"
+  std::vector<std::string> matched;       // keys of the file that are used. Empty while no model is known.
+  std::vector<std::string> unmatched;     // keys for which this model has no place
+  std::vector<std::string> ignored;       // keys that are known and of no use here (packed embeddings, projections)
+  std::vector<std::string> warnings;      // whole sentences without the file's name
+  std::map<int64_t, size_t> ranks;        // rank -> number of modules
+  std::map<Component, size_t> modules;    // number of modules for each component
+  std::map<std::string, size_t> targets;  // "transformer.transformer_blocks.*.attn.to_q" -> number of modules
+  std::vector<std::string> dtypes;        // "f16", ...: of the matrices
   std::vector<std::string> trigger_words;
   std::map<std::string, std::string> metadata;  // of the file, as it is
-  uint64_t bytes = 0;                    // of the file
+  uint64_t bytes = 0;                           // of the file
   double load_seconds = 0;
 
   // "16", or "4 to 64" for mixed ranks.
@@ -53,7 +53,7 @@ struct AdapterReport {
 };
 
 struct Adapter {
-  std::string name;            // the file's name without its extension
+  std::string name;  // the file's name without its extension
   std::filesystem::path path;
   std::string hash;            // "AutoV2": first ten digits of the file's SHA-256
   std::vector<Patch> patches;  // the row ranges of one module do not overlap

@@ -72,8 +72,8 @@ std::map<std::string, DiffusersModule> to_diffusers(const Adapter& adapter, cons
   std::map<std::string, bool> exchanged;
   for (const Patch& patch : adapter.patches) {
     const auto slot = target.find_slot(patch.component, patch.module);
-    check(slot.has_value(), ErrorCode::invalid_argument, "adapter {}: the model has no layer {} in its {}", adapter.name,
-          patch.module, name(patch.component));
+    check(slot.has_value(), ErrorCode::invalid_argument, "adapter {}: the model has no layer {} in its {}",
+          adapter.name, patch.module, name(patch.component));
     const int64_t out = target.slots()[*slot].slot->out;
     for (const Source& source : sources_of(*target.names(patch.component), patch.module, out)) {
       if (!overlap(source.rows, patch.rows)) continue;

@@ -18,12 +18,12 @@ struct DiffusersModule {
   std::vector<float> b;  // (out, rank), the scale folded in
 };
 
-// The adapter by full module name ("transformer.transformer_blocks.0.attn.to_q"): fused modules split into their parts, the
-// final modulation in diffusers' order of halves, alpha / rank folded into B.
+// The adapter by full module name ("transformer.transformer_blocks.0.attn.to_q"): fused modules split into their parts,
+// the final modulation in diffusers' order of halves, alpha / rank folded into B.
 std::map<std::string, DiffusersModule> to_diffusers(const Adapter& adapter, const AdapterTarget& target);
 
-// Writes `<module>.lora_A.weight` and `<module>.lora_B.weight`, atomically, with the file's metadata but for the fields that
-// describe a scale, which the result no longer has. `dtype` is f32, f16 or bf16.
+// Writes `<module>.lora_A.weight` and `<module>.lora_B.weight`, atomically, with the file's metadata but for the fields
+// that describe a scale, which the result no longer has. `dtype` is f32, f16 or bf16.
 void write_diffusers_adapter(const std::filesystem::path& path, const Adapter& adapter, const AdapterTarget& target,
                              DType dtype = DType::f32);
 

@@ -1,4 +1,5 @@
-// The one interface of all file formats: a format knows how to take a key apart. What the parts mean is in read.cc, once.
+// The one interface of all file formats: a format knows how to take a key apart. What the parts mean is in read.cc,
+// once.
 #pragma once
 
 #include <optional>

@@ -52,9 +52,8 @@ struct Marker {
 constexpr std::array kMarkers = {Marker{".lokr_", "LoKr"}, Marker{".hada_", "LoHa"}};
 
 // Prefixes of other formats that have dots too.
-constexpr std::array<std::string_view, 8> kOtherFormats = {"diffusion_model.", "text_encoders.", "clip_l.",
-                                                           "t5.",              "lora_unet_",     "lora_te",
-                                                           "lora_transformer_", "lycoris_"};
+constexpr std::array<std::string_view, 8> kOtherFormats = {
+    "diffusion_model.", "text_encoders.", "clip_l.", "t5.", "lora_unet_", "lora_te", "lora_transformer_", "lycoris_"};
 
 struct Split {
   std::string_view module;
@@ -97,7 +96,8 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
-// Removes the prefixes and says to which component the module belongs. Without a component's prefix, its first name tells.
+// Removes the prefixes and says to which component the module belongs. Without a component's prefix, its first name
+// tells.
 Component take_component(std::string_view& module) {
   take_prefix(module, "base_model.model.");
   std::optional<Component> component;

@@ -1,8 +1,8 @@
-// Changing adapters while a model runs, in two phases: stage (check everything, lay out host images; no effect on the engine)
-// and publish (copy to fixed addresses, at an image boundary). A swap that fails has changed nothing, bitwise.
+// Changing adapters while a model runs, in two phases: stage (check everything, lay out host images; no effect on the
+// engine) and publish (copy to fixed addresses, at an image boundary). A swap that fails has changed nothing, bitwise.
 //
-// Only slots that change are written: a layer that two successive sets treat alike is left alone, one whose scales alone
-// differ gets new scales, one that loses its adapters gets a zero count.
+// Only slots that change are written: a layer that two successive sets treat alike is left alone, one whose scales
+// alone differ gets new scales, one that loses its adapters gets a zero count.
 #pragma once
 
 #include <memory>
@@ -33,11 +33,11 @@ struct SwapReport {
   size_t slots_written = 0;   // with new matrices
   size_t slots_rescaled = 0;  // with new scales only
   size_t slots_cleared = 0;
-  size_t bytes = 0;           // copied to the device
-  bool transformer = false;   // something of it has changed: modulation is to be computed again
-  bool text_encoders = false; // something of them has changed: prompts are to be encoded again
-  bool grew = false;          // addresses have changed: recorded operations are void
-  double seconds = 0;         // of publish
+  size_t bytes = 0;            // copied to the device
+  bool transformer = false;    // something of it has changed: modulation is to be computed again
+  bool text_encoders = false;  // something of them has changed: prompts are to be encoded again
+  bool grew = false;           // addresses have changed: recorded operations are void
+  double seconds = 0;          // of publish
 };
 
 // The part of one layer that comes from one patch.
@@ -57,12 +57,12 @@ class StagedAdapters {
   struct Image {
     size_t slot;
     std::vector<SlotPart> parts;
-    SlotSize size;              // for which the image is laid out
-    bool matrices = false;      // a and b are to be written; otherwise scales only
-    int64_t ranks = 0;          // used rows of a
-    std::vector<float> a;       // (ranks, in)
-    std::vector<float> b;       // (out, size.ranks)
-    std::vector<float> scale;   // (size.ranks)
+    SlotSize size;                  // for which the image is laid out
+    bool matrices = false;          // a and b are to be written; otherwise scales only
+    int64_t ranks = 0;              // used rows of a
+    std::vector<float> a;           // (ranks, in)
+    std::vector<float> b;           // (out, size.ranks)
+    std::vector<float> scale;       // (size.ranks)
     std::vector<int32_t> segments;  // (count, 4)
     int32_t count = 0;
   };
@@ -77,19 +77,20 @@ class HotSwap {
   // `slots` must outlive it.
   explicit HotSwap(AdapterSlots& slots);
 
-  // Checks the set against the slots and lays out what has to be written. Throws invalid_argument for a scale that is not
-  // finite, or an adapter that was read for another model. May run on any thread, while the engine works.
+  // Checks the set against the slots and lays out what has to be written. Throws invalid_argument for a scale that is
+  // not finite, or an adapter that was read for another model. May run on any thread, while the engine works.
   StagedAdapters stage(const AdapterSet& adapters) const;
 
-  // Makes a staged set the active one. On the engine's thread, between two steps. Throws out_of_memory with nothing changed
-  // when slots would have to grow and cannot. A set that was staged before another publish is staged again first.
+  // Makes a staged set the active one. On the engine's thread, between two steps. Throws out_of_memory with nothing
+  // changed when slots would have to grow and cannot. A set that was staged before another publish is staged again
+  // first.
   SwapReport publish(StagedAdapters&& staged);
 
   // stage and publish.
   SwapReport apply(const AdapterSet& adapters) { return publish(stage(adapters)); }
 
-  // New scales for the active adapters, in their order, for all components; no matrix is touched. Throws invalid_argument
-  // for another number of scales.
+  // New scales for the active adapters, in their order, for all components; no matrix is touched. Throws
+  // invalid_argument for another number of scales.
   SwapReport set_scales(const std::vector<float>& scales);
 
   // Makes room for the largest of these sets in every slot at once, so that no later publish of any of them changes
@@ -123,7 +124,7 @@ class HotSwap {
   mutable std::mutex mutex_;  // guards all below, and the slots
   AdapterSet active_;         // keeps the patches alive to which active_parts_ points
   PartsBySlot active_parts_;
-  uint64_t version_ = 0;      // rises with every change of the state
+  uint64_t version_ = 0;  // rises with every change of the state
 };
 
 }  // namespace fx

@@ -14,8 +14,8 @@ namespace fx {
 
 class AdapterLibrary {
  public:
-  // `target` must outlive the library. `byte_budget` limits the host memory of what is kept; adapters in use elsewhere stay
-  // alive whatever the library drops.
+  // `target` must outlive the library. `byte_budget` limits the host memory of what is kept; adapters in use elsewhere
+  // stay alive whatever the library drops.
   explicit AdapterLibrary(const AdapterTarget& target, uint64_t byte_budget = uint64_t{2} << 30);
 
   // The adapter in a file; read again when the file's size or time has changed. Throws as read_adapter. Thread-safe;

@@ -116,7 +116,9 @@ class PatternCompiler {
       case '^': return single_state({State::Kind::begin, {}});
       case '$': return single_state({State::Kind::end, {}});
       case '\\': return single(escape());
-      case '*': case '+': case '?': broken("something to repeat");
+      case '*':
+      case '+':
+      case '?': broken("something to repeat");
       default: return single(only(c));
     }
   }
@@ -176,8 +178,8 @@ class PatternCompiler {
 };
 
 ModulePattern::ModulePattern(std::string_view pattern) {
-  check(pattern.size() <= kLongest, ErrorCode::bad_file, "pattern of {} characters: expected at most {}", pattern.size(),
-        kLongest);
+  check(pattern.size() <= kLongest, ErrorCode::bad_file, "pattern of {} characters: expected at most {}",
+        pattern.size(), kLongest);
   literal_ = read_literal(pattern);
   if (!literal_) start_ = PatternCompiler(pattern, states_).compile();
 }

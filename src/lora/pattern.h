@@ -1,5 +1,5 @@
-// The regular expressions of PEFT's rank_pattern and alpha_pattern. They come from untrusted files, so they are matched in
-// time proportional to pattern times name, without backtracking or recursion on the name.
+// The regular expressions of PEFT's rank_pattern and alpha_pattern. They come from untrusted files, so they are matched
+// in time proportional to pattern times name, without backtracking or recursion on the name.
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@ namespace fx {
 class ModulePattern {
  public:
   // The part of Python's syntax that such patterns use: characters, `.`, `[...]`, `\d \w \s` and escapes, `(...)` and
-  // `(?:...)`, `|`, `* + ?` (also lazy), `^`, `$`. Throws unsupported for anything else, bad_file for a pattern that does
-  // not close what it opens or is longer than 300 characters.
+  // `(?:...)`, `|`, `* + ?` (also lazy), `^`, `$`. Throws unsupported for anything else, bad_file for a pattern that
+  // does not close what it opens or is longer than 300 characters.
   explicit ModulePattern(std::string_view pattern);
 
   // Whether the whole name is (nothing, or anything that ends in a dot) followed by the pattern: PEFT's rule.

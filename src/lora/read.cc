@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "io/safetensors.h"
 #include "io/sha256.h"
+#include "lora/describe.h"
 #include "lora/format.h"
 #include "lora/messages.h"
 #include "lora/recognise.h"
@@ -49,7 +50,8 @@ class AdapterReader {
     read_rules();
     for (const Group& group : groups_) read_group(group);
     if (file_.modules.empty()) refuse_not_an_adapter(keys, label_);
-    describe();
+    file_.report.format = fmt::format("{}", fmt::join(formats_, " + "));
+    describe(file_);
     file_.hash = sha256_file(file_.path).substr(0, kShortHash);
     return std::move(file_);
   }
@@ -84,7 +86,9 @@ class AdapterReader {
     const auto [found, added] = index_.emplace(std::string(name(key.component)) + "." + key.module, groups_.size());
     if (added) groups_.push_back({key});
     Group& group = groups_[found->second];
-    const TensorInfo*& place = key.part == KeyPart::down ? group.down : key.part == KeyPart::up ? group.up : group.alpha;
+    const TensorInfo*& place = key.part == KeyPart::down ? group.down
+                               : key.part == KeyPart::up ? group.up
+                                                         : group.alpha;
     check(!place, ErrorCode::bad_file, "{}: keys {} and {} are the same part of one module", label_,
           in_quotes(place ? place->name : ""), in_quotes(info.name));
     place = &info;
@@ -116,8 +120,8 @@ class AdapterReader {
     }
     check(group.down && group.up, ErrorCode::bad_file, "{}: {} has no partner: lora_{} of module {} is missing", label_,
           in_quotes((group.down ? group.down : group.up)->name), group.down ? "B" : "A", in_quotes(group.key.module));
-    FileModule module{.component = group.key.component, .module = group.key.module,
-                      .keys = {group.down->name, group.up->name}};
+    FileModule module{
+        .component = group.key.component, .module = group.key.module, .keys = {group.down->name, group.up->name}};
     const auto [rank, in] = matrix_shape(*group.down);
     const auto [out, columns] = matrix_shape(*group.up);
     check(rank == columns, ErrorCode::bad_file, "{}: module {}: A {} and B {} have different ranks, {} and {}", label_,
@@ -137,8 +141,8 @@ class AdapterReader {
   std::pair<int64_t, int64_t> matrix_shape(const TensorInfo& info) const {
     const Shape& shape = info.shape;
     const bool matrix = shape.rank() == 2 || (shape.rank() == 4 && shape[2] == 1 && shape[3] == 1);
-    check(matrix && shape[0] > 0 && shape[1] > 0, ErrorCode::bad_file, "{}: {}: expected a matrix, found shape {}", label_,
-          in_quotes(info.name), to_string(shape));
+    check(matrix && shape[0] > 0 && shape[1] > 0, ErrorCode::bad_file, "{}: {}: expected a matrix, found shape {}",
+          label_, in_quotes(info.name), to_string(shape));
     check(is_floating(info.dtype), ErrorCode::bad_file, "{}: {}: expected a floating type, found {}", label_,
           in_quotes(info.name), name(info.dtype));
     return {shape[0], shape[1]};
@@ -171,68 +175,14 @@ class AdapterReader {
     const std::span<const std::byte> bytes = source_->bytes(info);
     uint64_t bits = 0;  // little-endian
     for (size_t i = 0; i < bytes.size(); ++i) bits |= std::to_integer<uint64_t>(bytes[i]) << (8 * i);
-    const bool is_signed = info.dtype == DType::i64 || info.dtype == DType::i32 || info.dtype == DType::i16 ||
-                           info.dtype == DType::i8;
+    const bool is_signed =
+        info.dtype == DType::i64 || info.dtype == DType::i32 || info.dtype == DType::i16 || info.dtype == DType::i8;
     if (!is_signed) return static_cast<float>(bits);
     const int unused = 64 - 8 * static_cast<int>(bytes.size());
     return static_cast<float>(static_cast<int64_t>(bits << unused) >> unused);
   }
 
-  void describe() {
-    AdapterReport& report = file_.report;
-    report.format = fmt::format("{}", fmt::join(formats_, " + "));
-    for (const FileModule& module : file_.modules) {
-      ++report.ranks[module.rank];
-      ++report.modules[module.component];
-      ++report.targets[std::string(name(module.component)) + "." + without_index(module.module)];
-    }
-    for (const char* field : {"trigger_words", "trigger_word", "trigger_phrase", "modelspec.trigger_phrase"}) {
-      add_trigger_words(field);
-    }
-    warn_of_other_architecture("modelspec.architecture");
-    warn_of_other_architecture("ss_base_model_version");
-    if (std::ranges::any_of(report.ignored, [](const auto& key) { return key.starts_with("bundle_emb."); })) {
-      warn("the file carries a trained embedding for a trigger word, which is not used");
-    }
-  }
-
-  // "transformer_blocks.7.attn.to_q" -> "transformer_blocks.*.attn.to_q"
-  static std::string without_index(const std::string& module) {
-    for (size_t dot = module.find('.'); dot != std::string::npos; dot = module.find('.', dot + 1)) {
-      const size_t end = module.find_first_not_of("0123456789", dot + 1);
-      if (end != std::string::npos && end > dot + 1 && module[end] == '.') {
-        return module.substr(0, dot + 1) + "*" + module.substr(end);
-      }
-    }
-    return module;
-  }
-
-  void add_trigger_words(const std::string& field) {
-    const auto found = file_.report.metadata.find(field);
-    if (found == file_.report.metadata.end()) return;
-    std::istringstream words(found->second);
-    for (std::string word; std::getline(words, word, ',');) {
-      const size_t begin = word.find_first_not_of(' '), end = word.find_last_not_of(' ');
-      if (begin != std::string::npos) note(file_.report.trigger_words, word.substr(begin, end - begin + 1));
-    }
-  }
-
-  void warn_of_other_architecture(const std::string& field) {
-    const auto found = file_.report.metadata.find(field);
-    if (found == file_.report.metadata.end()) return;
-    std::string value = found->second;
-    std::ranges::transform(value, value.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    const bool flux1 = value.find("flux") != std::string::npos && value.find("flux2") == std::string::npos &&
-                       value.find("flux-2") == std::string::npos;
-    if (!flux1) warn(fmt::format("its metadata say that it was made for another model ({} is {})", field, in_quotes(value)));
-  }
-
   void warn(const std::string& sentence) { note(file_.report.warnings, sentence); }
-
-  // Appends what is not there yet.
-  static void note(std::vector<std::string>& list, std::string_view entry) {
-    if (std::ranges::find(list, entry) == list.end()) list.emplace_back(entry);
-  }
 
   std::string label_;
   std::unique_ptr<TensorSource> source_;

@@ -112,19 +112,24 @@ void refuse_other_family(const std::vector<std::string>& keys, const std::string
 void refuse_other_format(const std::vector<std::string>& keys, const std::string& label) {
   const auto [sign, key] = look_for(kFormats, keys);
   if (!sign) return;
-  fail(ErrorCode::unsupported, "{}: key {} is of {} is not supported yet; expected PEFT/diffusers keys such as "
-       "'transformer.transformer_blocks.0.attn.to_q.lora_A.weight'", label, in_quotes(key), sign->meaning);
+  fail(ErrorCode::unsupported,
+       "{}: key {} is of {} is not supported yet; expected PEFT/diffusers keys such as "
+       "'transformer.transformer_blocks.0.attn.to_q.lora_A.weight'",
+       label, in_quotes(key), sign->meaning);
 }
 
 void refuse_not_an_adapter(const std::vector<std::string>& keys, const std::string& label) {
   check(!keys.empty(), ErrorCode::bad_file, "{}: not a LoRA: the file has no tensors", label);
   const auto [sign, key] = look_for(kOthers, keys);
   if (sign) {
-    fail(ErrorCode::bad_file, "{}: not a LoRA: it looks like {} (key {}); expected keys that end in lora_A.weight and "
-         "lora_B.weight", label, sign->meaning, in_quotes(key));
+    fail(ErrorCode::bad_file,
+         "{}: not a LoRA: it looks like {} (key {}); expected keys that end in lora_A.weight and "
+         "lora_B.weight",
+         label, sign->meaning, in_quotes(key));
   }
-  fail(ErrorCode::bad_file, "{}: not a LoRA: none of its {} keys ends in lora_A.weight or lora_B.weight; first keys: {}",
-       label, keys.size(), listed(keys));
+  fail(ErrorCode::bad_file,
+       "{}: not a LoRA: none of its {} keys ends in lora_A.weight or lora_B.weight; first keys: {}", label, keys.size(),
+       listed(keys));
 }
 
 }  // namespace fx

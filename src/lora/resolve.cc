@@ -25,9 +25,8 @@ class Resolver {
     for (FileModule& module : file_.modules) resolve(module);
     AdapterReport& report = file_.report;
     if (adapter_.patches.empty()) {
-      fail(ErrorCode::bad_file,
-           "{}: adapter of another model family: no key matches this FLUX.1 model; first keys: {}", label(),
-           listed(report.unmatched));
+      fail(ErrorCode::bad_file, "{}: adapter of another model family: no key matches this FLUX.1 model; first keys: {}",
+           label(), listed(report.unmatched));
     }
     adapter_.name = std::move(file_.name);
     adapter_.path = std::move(file_.path);
@@ -77,7 +76,8 @@ class Resolver {
   void check_untaken(const FileModule& module, const ModulePlace& place) {
     auto& taken = taken_[place.slot];
     for (const auto& [rows, key] : taken) {
-      const bool apart = rows.begin + rows.count <= place.rows.begin || place.rows.begin + place.rows.count <= rows.begin;
+      const bool apart =
+          rows.begin + rows.count <= place.rows.begin || place.rows.begin + place.rows.count <= rows.begin;
       check(apart, ErrorCode::bad_file, "{}: {} and {} both change the same rows of {}", label(), in_quotes(key),
             in_quotes(module.keys[0]), target_.slots()[place.slot].slot->module);
     }
@@ -98,6 +98,8 @@ class Resolver {
 
 }  // namespace
 
-Adapter resolve_adapter(AdapterFile file, const AdapterTarget& target) { return Resolver(std::move(file), target).run(); }
+Adapter resolve_adapter(AdapterFile file, const AdapterTarget& target) {
+  return Resolver(std::move(file), target).run();
+}
 
 }  // namespace fx

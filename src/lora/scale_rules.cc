@@ -55,8 +55,8 @@ Patterns patterns(const Json& object, const std::string& prefix, std::string_vie
     }
   }
   check(expressions <= kMostExpressions, ErrorCode::unsupported,
-        "{}: adapter metadata: '{}{}' has {} regular expressions; at most {} are supported", label, prefix, name, expressions,
-        kMostExpressions);
+        "{}: adapter metadata: '{}{}' has {} regular expressions; at most {} are supported", label, prefix, name,
+        expressions, kMostExpressions);
   return result;
 }
 
@@ -85,11 +85,10 @@ ScaleRules::ScaleRules(const std::string& text, const std::string& label) : labe
     if (!has_fields(object, prefix)) prefix.clear();
     check(!flag(object, prefix, "use_dora", label), ErrorCode::unsupported,
           "{}: adapter metadata: '{}use_dora' is true; DoRA is not supported yet", label, prefix);
-    rules_[component] = {optional_number(object, prefix, "r", label),
-                         optional_number(object, prefix, "lora_alpha", label),
-                         patterns<Patterns>(object, prefix, "rank_pattern", label),
-                         patterns<Patterns>(object, prefix, "alpha_pattern", label),
-                         flag(object, prefix, "use_rslora", label)};
+    rules_[component] = {
+        optional_number(object, prefix, "r", label), optional_number(object, prefix, "lora_alpha", label),
+        patterns<Patterns>(object, prefix, "rank_pattern", label),
+        patterns<Patterns>(object, prefix, "alpha_pattern", label), flag(object, prefix, "use_rslora", label)};
   }
 }
 
@@ -103,12 +102,13 @@ std::optional<float> ScaleRules::scale(Component component, std::string_view mod
   const auto rank_match = first_match(rules.rank_pattern, module);
   const auto stated = rank_match ? rank_match : rules.rank;
   check(!stated || *stated == static_cast<double>(rank), ErrorCode::bad_file,
-        "{}: adapter metadata gives module {} the rank {}, but its matrices have {}, so its scale cannot be known", label_,
-        in_quotes(module), stated.value_or(0), rank);
+        "{}: adapter metadata gives module {} the rank {}, but its matrices have {}, so its scale cannot be known",
+        label_, in_quotes(module), stated.value_or(0), rank);
   const auto r = static_cast<double>(rank);
   const auto scale = static_cast<float>(*alpha / (rules.use_rslora ? std::sqrt(r) : r));
-  check(std::isfinite(scale), ErrorCode::bad_file, "{}: adapter metadata: lora_alpha {} of module {} is beyond the range of f32",
-        label_, *alpha, in_quotes(module));
+  check(std::isfinite(scale), ErrorCode::bad_file,
+        "{}: adapter metadata: lora_alpha {} of module {} is beyond the range of f32", label_, *alpha,
+        in_quotes(module));
   return scale;
 }
 

@@ -1,4 +1,4 @@
-// alpha / rank where a file states it once for many modules: PEFT's configuration, in the header or in a file beside it.
+// alpha / rank where a file states it once for all its modules: PEFT's configuration, in the header or beside the file.
 #pragma once
 
 #include <filesystem>
@@ -18,13 +18,13 @@ class ScaleRules {
  public:
   ScaleRules() = default;  // no rules
 
-  // `text` is JSON: one flat object whose fields have the component in front ("transformer.lora_alpha"), as diffusers writes
-  // it into the header, or none, as PEFT does. `label` opens messages. Throws bad_file for what is not of that form,
-  // unsupported for use_dora.
+  // `text` is JSON: one flat object whose fields have the component in front ("transformer.lora_alpha"), as diffusers
+  // writes it into the header, or none, as PEFT does. `label` opens messages. Throws bad_file for what is not of that
+  // form, unsupported for use_dora.
   ScaleRules(const std::string& text, const std::string& label);
 
-  // The scale of a module, by the name that the file gives it; nothing when no rule says. Throws bad_file when the rules
-  // give the module another rank than it has.
+  // The scale of a module, by the name that the file gives it; nothing when no rule says. Throws bad_file when the
+  // rules give the module another rank than it has.
   std::optional<float> scale(Component component, std::string_view module, int64_t rank) const;
 
  private:

@@ -1,8 +1,8 @@
 // The device memory behind the LoRA operands of all layers.
 //
-// A slot gets memory when its layer is first adapted, with room for a power of two of ranks; from then on its addresses stay
-// fixed, whatever adapters come and go, until one needs more room. Then `generation` rises: whoever recorded operations
-// (a CUDA graph, RecordingOps) holds old addresses and has to record again, once.
+// A slot gets memory when its layer is first adapted, with room for a power of two of ranks; from then on its addresses
+// stay fixed, whatever adapters come and go, until one needs more room. Then `generation` rises: whoever recorded
+// operations (a CUDA graph, RecordingOps) holds old addresses and has to record again, once.
 #pragma once
 
 #include <cstdint>
@@ -46,8 +46,8 @@ class AdapterSlots {
     size_t slot;
     SlotSize size;
   };
-  // Gives slots new, empty memory. All or nothing: throws out_of_memory with nothing changed. Waits for work in flight on
-  // the old memory. On the engine's thread.
+  // Gives slots new, empty memory. All or nothing: throws out_of_memory with nothing changed. Waits for work in flight
+  // on the old memory. On the engine's thread.
   void grow(const std::vector<Growth>& wanted);
 
  private:

@@ -1,4 +1,5 @@
-// What adapters are read against: the adaptable linear layers of the loaded models, and the names by which files call them.
+// What adapters are read against: the adaptable linear layers of the loaded models, and the names by which files call
+// them.
 #pragma once
 
 #include <map>
@@ -15,8 +16,8 @@ namespace fx {
 
 // The place of a module of a file in the model.
 struct ModulePlace {
-  size_t slot = 0;  // index into AdapterTarget::slots()
-  RowRange rows;    // of the slot's layer; count >= 1
+  size_t slot = 0;               // index into AdapterTarget::slots()
+  RowRange rows;                 // of the slot's layer; count >= 1
   bool exchange_halves = false;  // the file has the two halves of B's rows in the other order
 };
 
@@ -32,8 +33,8 @@ class AdapterTarget {
   // Components that are not added are unknown: an adapter's patches on them are reported as unmatched.
   void add(Component component, const NameMap& names, ParamStore& store);
 
-  // A module by the name that a file gives it, without the component's prefix. Nothing when the model has no such linear
-  // layer.
+  // A module by the name that a file gives it, without the component's prefix. Nothing when the model has no such
+  // linear layer.
   std::optional<ModulePlace> find(Component component, std::string_view module) const;
 
   // By canonical name.

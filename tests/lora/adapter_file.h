@@ -34,13 +34,15 @@ class AdapterFileBuilder {
     return add_raw(key, dtype, shape, std::move(bytes));
   }
   // Values that depend on the key's name and `seed` only.
-  AdapterFileBuilder& random(const std::string& key, const Shape& shape, const std::string& seed, float deviation = 0.3f) {
+  AdapterFileBuilder& random(const std::string& key, const Shape& shape, const std::string& seed,
+                             float deviation = 0.3f) {
     std::vector<float> values(static_cast<size_t>(shape.count()));
     Rng(seed).fill_normal(values, deviation);
     return add(key, shape, values);
   }
   // `module` with its prefix.
-  AdapterFileBuilder& pair(const std::string& module, int64_t rank, int64_t in, int64_t out, const std::string& seed = "") {
+  AdapterFileBuilder& pair(const std::string& module, int64_t rank, int64_t in, int64_t out,
+                           const std::string& seed = "") {
     random(module + ".lora_A.weight", {rank, in}, seed + module + "A");
     return random(module + ".lora_B.weight", {out, rank}, seed + module + "B");
   }

@@ -14,9 +14,9 @@
 namespace fx::test {
 namespace {
 
-using ::testing::HasSubstr;
 using fx::testing::error_of;
 using fx::testing::TempFolder;
+using ::testing::HasSubstr;
 
 class ConvertAdapter : public ::testing::Test {
  protected:
@@ -118,9 +118,11 @@ TEST_F(ConvertAdapter, DropsMetadataThatStateAScale) {
 TEST_F(ConvertAdapter, RefusesAnAdapterOfAnotherModel) {
   Adapter foreign = read(adapter_for(model_.target, "a"));
   foreign.patches.at(0).module = "elsewhere";
-  EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { to_diffusers(foreign, model_.target); }), HasSubstr("elsewhere"));
+  EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { to_diffusers(foreign, model_.target); }),
+              HasSubstr("elsewhere"));
   error_of(ErrorCode::device, [&] {
-    write_diffusers_adapter(folder_ / "no" / "such" / "place.safetensors", read(adapter_for(model_.target, "a")), model_.target);
+    write_diffusers_adapter(folder_ / "no" / "such" / "place.safetensors", read(adapter_for(model_.target, "a")),
+                            model_.target);
   });
 }
 

@@ -20,9 +20,9 @@
 namespace fx::test {
 namespace {
 
-using ::testing::HasSubstr;
 using fx::testing::error_of;
 using fx::testing::TempFolder;
+using ::testing::HasSubstr;
 using AdapterPtr = std::shared_ptr<const Adapter>;
 
 class HotSwapTest : public ::testing::Test {
@@ -93,7 +93,8 @@ TEST_F(HotSwapTest, EqualsMergedWeights) {
       for (int64_t i = 0; i < patch.rows.count; ++i) {
         for (int64_t j = 0; j < patch.in; ++j) {
           double sum = 0;
-          for (int64_t r = 0; r < patch.rank; ++r) sum += static_cast<double>(patch.b[i * patch.rank + r]) * patch.a[r * patch.in + j];
+          for (int64_t r = 0; r < patch.rank; ++r)
+            sum += static_cast<double>(patch.b[i * patch.rank + r]) * patch.a[r * patch.in + j];
           weight[i * patch.in + j] += static_cast<float>(s * sum);
         }
       }
@@ -312,7 +313,8 @@ class SmallRuntime final : public Runtime {
 TEST(HotSwapMemory, RunsOutWithoutATrace) {
   SmallRuntime runtime;
   ParamStore store(runtime);
-  for (const char* module : {"x", "y"}) store.declare_slot(module, store.declare(std::string(module) + ".weight", {3, 2}));
+  for (const char* module : {"x", "y"})
+    store.declare_slot(module, store.declare(std::string(module) + ".weight", {3, 2}));
   NameMap names = vae_name_map(parameter_names(store));
   AdapterTarget target;
   target.add(Component::transformer, names, store);
@@ -363,7 +365,8 @@ TEST(AdapterLibraryTest, ReadsAFileOnceUntilItChanges) {
   EXPECT_FALSE(cached);
   EXPECT_NE(second->hash, first->hash);
   EXPECT_EQ(library.bytes(), second->bytes());
-  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { library.get(folder / "none.safetensors"); }), HasSubstr("none.safetensors"));
+  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { library.get(folder / "none.safetensors"); }),
+              HasSubstr("none.safetensors"));
   error_of(ErrorCode::bad_file, [&] { library.get(folder.path()); });
 }
 

@@ -11,18 +11,20 @@
 namespace fx::test {
 namespace {
 
+using fx::testing::TempFolder;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::UnorderedElementsAre;
-using fx::testing::TempFolder;
 
 constexpr const char* kToOut = "transformer_blocks.0.attn.to_out.0";
 
 class ReadAdapter : public ::testing::Test {
  protected:
-  Adapter read(AdapterFileBuilder& builder) { return read_adapter(builder.write(folder_ / "a.safetensors"), model_.target); }
+  Adapter read(AdapterFileBuilder& builder) {
+    return read_adapter(builder.write(folder_ / "a.safetensors"), model_.target);
+  }
   // One pair of rank 2 for a (16, 16) layer, under the two keys.
   AdapterFileBuilder two_keys(const std::string& down, const std::string& up) {
     AdapterFileBuilder builder;
@@ -124,8 +126,8 @@ TEST_F(ReadAdapter, FindsTextEncodersWithAndWithoutTheirInnerPrefix) {
 TEST_F(ReadAdapter, ConvertsHalfPrecisionExactly) {
   for (const DType dtype : {DType::f16, DType::bf16}) {
     AdapterFileBuilder builder(dtype);
-    builder.random(kToOut + std::string(".lora_A.weight"), {2, 16}, "A").add(kToOut + std::string(".lora_B.weight"), {16, 2},
-                                                                           std::vector<float>(32, 0.375f));
+    builder.random(kToOut + std::string(".lora_A.weight"), {2, 16}, "A")
+        .add(kToOut + std::string(".lora_B.weight"), {16, 2}, std::vector<float>(32, 0.375f));
     const Adapter adapter = read(builder);
     EXPECT_EQ(adapter.patches.at(0).b, std::vector<float>(32, 0.375f));
     EXPECT_THAT(adapter.report.dtypes, ElementsAre(name(dtype)));
@@ -156,7 +158,8 @@ TEST_F(ReadAdapter, TakesConvolutionsOfSizeOneAsMatrices) {
 
 TEST_F(ReadAdapter, ReportsWhatItFound) {
   AdapterFileBuilder builder;
-  builder.pair("transformer.transformer_blocks.0.attn.to_q", 2, 16, 16).alpha("transformer.transformer_blocks.0.attn.to_q", 1);
+  builder.pair("transformer.transformer_blocks.0.attn.to_q", 2, 16, 16)
+      .alpha("transformer.transformer_blocks.0.attn.to_q", 1);
   builder.pair("transformer.transformer_blocks.1.attn.to_q", 6, 16, 16);
   builder.pair("text_encoder.text_model.encoder.layers.0.mlp.fc1", 2, 10, 14);
   builder.pair("transformer.no_such.layer", 2, 16, 16);
@@ -164,7 +167,8 @@ TEST_F(ReadAdapter, ReportsWhatItFound) {
   builder.add("transformer.transformer_blocks.0.extra", {2}, {1, 2});
   builder.add("bundle_emb.word.clip_l", {2}, {1, 2});
   builder.pair("text_encoder.text_projection", 2, 10, 10);
-  builder.metadata("modelspec.trigger_phrase", "zorb, in style  ").metadata("modelspec.architecture", "Flux-1-dev/lora");
+  builder.metadata("modelspec.trigger_phrase", "zorb, in style  ")
+      .metadata("modelspec.architecture", "Flux-1-dev/lora");
   const Adapter adapter = read(builder);
   const AdapterReport& report = adapter.report;
   EXPECT_EQ(adapter.name, "a");
@@ -173,9 +177,9 @@ TEST_F(ReadAdapter, ReportsWhatItFound) {
   EXPECT_EQ(adapter.bytes(), (64 + 192 + 48) * sizeof(float));
   EXPECT_EQ(report.format, "PEFT/diffusers");
   EXPECT_EQ(report.matched.size(), 7u);
-  EXPECT_THAT(report.unmatched, UnorderedElementsAre("transformer.no_such.layer.lora_A.weight",
-                                                     "transformer.no_such.layer.lora_B.weight", "transformer.alone.alpha",
-                                                     "transformer.transformer_blocks.0.extra"));
+  EXPECT_THAT(report.unmatched,
+              UnorderedElementsAre("transformer.no_such.layer.lora_A.weight", "transformer.no_such.layer.lora_B.weight",
+                                   "transformer.alone.alpha", "transformer.transformer_blocks.0.extra"));
   EXPECT_EQ(report.ignored.size(), 3u);
   EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("embedding")));
   EXPECT_THAT(report.ranks, UnorderedElementsAre(Pair(2, 3), Pair(6, 1)));
@@ -202,8 +206,10 @@ TEST_F(ReadAdapter, LeavesOutComponentsThatAreNotLoaded) {
   EXPECT_FALSE(transformer_only.has(Component::text_encoder));
   const auto path = adapter_for(model_.target, "x").write(folder_ / "a.safetensors");
   const Adapter adapter = read_adapter(path, transformer_only);
-  EXPECT_TRUE(std::ranges::all_of(adapter.patches, [](const Patch& p) { return p.component == Component::transformer; }));
-  EXPECT_TRUE(std::ranges::all_of(adapter.report.unmatched, [](const auto& k) { return k.starts_with("text_encoder"); }));
+  EXPECT_TRUE(
+      std::ranges::all_of(adapter.patches, [](const Patch& p) { return p.component == Component::transformer; }));
+  EXPECT_TRUE(
+      std::ranges::all_of(adapter.report.unmatched, [](const auto& k) { return k.starts_with("text_encoder"); }));
   EXPECT_FALSE(adapter.report.unmatched.empty());
 }
 

@@ -13,12 +13,12 @@
 namespace fx::test {
 namespace {
 
+using fx::testing::error_of;
+using fx::testing::TempFolder;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
-using fx::testing::error_of;
-using fx::testing::TempFolder;
 
 const std::string kQ = "transformer.transformer_blocks.0.attn.to_q";
 const std::string kDown = kQ + ".lora_A.weight", kUp = kQ + ".lora_B.weight";
@@ -69,8 +69,8 @@ TEST_F(RefuseAdapter, OfAnotherFamilyByItsSizes) {
   EXPECT_THAT(refusal(wide.pair(kQ, 2, 24, 16)), AllOf(HasSubstr("'" + kDown + "': expected (2, 16)"),
                                                        HasSubstr("found (2, 24)"), HasSubstr("another model")));
   AdapterFileBuilder tall;
-  EXPECT_THAT(refusal(tall.pair(kQ, 2, 16, 24)), AllOf(HasSubstr("'" + kUp + "': expected (16, 2)"),
-                                                       HasSubstr("found (24, 2)")));
+  EXPECT_THAT(refusal(tall.pair(kQ, 2, 16, 24)),
+              AllOf(HasSubstr("'" + kUp + "': expected (16, 2)"), HasSubstr("found (24, 2)")));
   AdapterFileBuilder deep = good();
   EXPECT_THAT(refusal(deep.pair("transformer.transformer_blocks.2.attn.to_q", 2, 16, 16)),
               HasSubstr("transformer_blocks.2.attn.to_q.lora_A.weight' is for a block that this model does not have"));
@@ -82,8 +82,8 @@ TEST_F(RefuseAdapter, OfAnotherFamilyByItsSizes) {
 TEST_F(RefuseAdapter, ThatMatchesNothing) {
   AdapterFileBuilder builder;
   builder.pair("transformer.blobs.0.q", 1, 2, 2).pair("transformer.blobs.1.q", 1, 2, 2);
-  EXPECT_THAT(refusal(builder), AllOf(HasSubstr("another model family: no key matches"), HasSubstr("transformer.blobs.0.q"),
-                                      HasSubstr("and 1 more")));
+  EXPECT_THAT(refusal(builder), AllOf(HasSubstr("another model family: no key matches"),
+                                      HasSubstr("transformer.blobs.0.q"), HasSubstr("and 1 more")));
 }
 
 TEST_F(RefuseAdapter, InFormatsThatAreNotReadYet) {
@@ -103,26 +103,27 @@ TEST_F(RefuseAdapter, InFormatsThatAreNotReadYet) {
 }
 
 TEST_F(RefuseAdapter, WithPartsBeyondLowRank) {
-  for (const auto& [suffix, algorithm] : std::vector<std::pair<std::string, std::string>>{
-           {".dora_scale", "DoRA"},
-           {".lora_magnitude_vector", "DoRA"},
-           {".lora_magnitude_vector.weight", "DoRA"},
-           {".lora_magnitude_vector.default.weight", "DoRA"},
-           {".magnitude", "DoRA"},
-           {".lokr_w1", "LoKr"},
-           {".lokr_w2_a", "LoKr"},
-           {".hada_w1_a", "LoHa"},
-           {".diff", "difference of weights"},
-           {".diff_b", "difference of biases"},
-           {".w_norm", "difference of norms"},
-           {".b_norm", "difference of norms"},
-           {".lora_B.bias", "bias"},
-           {".lora_mid.weight", "Tucker"},
-           {".set_weight", "replaced"},
-           {".reshape_weight", "resized"},
-           {".oft_blocks", "OFT"},
-           {".on_input", "IA3"}}) {
-    EXPECT_THAT(refusal_of_key(kQ + suffix), AllOf(HasSubstr(algorithm), HasSubstr("not supported yet"), HasSubstr(suffix)));
+  for (const auto& [suffix, algorithm] :
+       std::vector<std::pair<std::string, std::string>>{{".dora_scale", "DoRA"},
+                                                        {".lora_magnitude_vector", "DoRA"},
+                                                        {".lora_magnitude_vector.weight", "DoRA"},
+                                                        {".lora_magnitude_vector.default.weight", "DoRA"},
+                                                        {".magnitude", "DoRA"},
+                                                        {".lokr_w1", "LoKr"},
+                                                        {".lokr_w2_a", "LoKr"},
+                                                        {".hada_w1_a", "LoHa"},
+                                                        {".diff", "difference of weights"},
+                                                        {".diff_b", "difference of biases"},
+                                                        {".w_norm", "difference of norms"},
+                                                        {".b_norm", "difference of norms"},
+                                                        {".lora_B.bias", "bias"},
+                                                        {".lora_mid.weight", "Tucker"},
+                                                        {".set_weight", "replaced"},
+                                                        {".reshape_weight", "resized"},
+                                                        {".oft_blocks", "OFT"},
+                                                        {".on_input", "IA3"}}) {
+    EXPECT_THAT(refusal_of_key(kQ + suffix),
+                AllOf(HasSubstr(algorithm), HasSubstr("not supported yet"), HasSubstr(suffix)));
   }
   AdapterFileBuilder dora = good();
   dora.metadata("lora_adapter_metadata", R"({"transformer.use_dora": true})");
@@ -183,8 +184,10 @@ TEST_F(RefuseAdapter, WithValuesThatAreNoNumbers) {
     values[7] = value;
     AdapterFileBuilder down = good(), up = good(), alpha = good(), half(DType::f16);
     EXPECT_THAT(refusal(down.add(kDown, {2, 16}, values)), AllOf(HasSubstr(kDown), HasSubstr("not finite")));
-    EXPECT_THAT(refusal(up.add(kUp, {16, 2}, values)), AllOf(HasSubstr(kUp), HasSubstr("not finite"), HasSubstr("element 7")));
-    EXPECT_THAT(refusal(alpha.add(kQ + ".alpha", {}, {value})), AllOf(HasSubstr(kQ + ".alpha"), HasSubstr("not finite")));
+    EXPECT_THAT(refusal(up.add(kUp, {16, 2}, values)),
+                AllOf(HasSubstr(kUp), HasSubstr("not finite"), HasSubstr("element 7")));
+    EXPECT_THAT(refusal(alpha.add(kQ + ".alpha", {}, {value})),
+                AllOf(HasSubstr(kQ + ".alpha"), HasSubstr("not finite")));
     half.pair(kQ, 2, 16, 16).add(kUp, {16, 2}, values);
     EXPECT_THAT(refusal(half), HasSubstr("not finite"));
   }
@@ -226,8 +229,9 @@ TEST_F(RefuseAdapter, WithMetadataThatContradictIt) {
 TEST_F(RefuseAdapter, SurvivesDamagedFiles) {
   AdapterFileBuilder builder = good();
   builder.alpha(kQ, 1).pair("text_encoder.text_model.encoder.layers.0.mlp.fc1", 2, 10, 14);
-  builder.metadata("lora_adapter_metadata",
-                   R"({"transformer.r": 2, "transformer.lora_alpha": 2, "transformer.alpha_pattern": {"^a.*(b|c)[d-e]+": 1}})");
+  builder.metadata(
+      "lora_adapter_metadata",
+      R"({"transformer.r": 2, "transformer.lora_alpha": 2, "transformer.alpha_pattern": {"^a.*(b|c)[d-e]+": 1}})");
   const std::string whole = fx::testing::read_all(builder.write(folder_ / "whole.safetensors"));
   Rng rng(5);
   int errors = 0;
@@ -245,9 +249,7 @@ TEST_F(RefuseAdapter, SurvivesDamagedFiles) {
     try {
       const Adapter adapter = read_adapter(path, model_.target);
       EXPECT_FALSE(adapter.patches.empty());
-    } catch (const Error&) {
-      ++errors;
-    }
+    } catch (const Error&) { ++errors; }
   }
   EXPECT_GT(errors, 250);
 }

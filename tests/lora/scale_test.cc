@@ -15,11 +15,11 @@
 namespace fx::test {
 namespace {
 
+using fx::testing::error_of;
+using fx::testing::TempFolder;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using fx::testing::error_of;
-using fx::testing::TempFolder;
 
 constexpr const char* kModule = "transformer.transformer_blocks.0.attn.to_q";
 
@@ -69,8 +69,11 @@ TEST(AdapterScale, FollowsTheMetadataOfTheHeader) {
   const ScaleRules rules(R"({"transformer.r": 4, "transformer.lora_alpha": 6,
     "transformer.alpha_pattern": {"^transformer_blocks.0.attn.to_q": 2, "to_[kv]": 12, "to_k": 1},
     "transformer.rank_pattern": {"to_v": 8},
-    "text_encoder.r": 4, "text_encoder.lora_alpha": 8, "text_encoder.use_rslora": true})", "f");
-  const auto transformer = [&](const char* module, int64_t rank) { return rules.scale(Component::transformer, module, rank); };
+    "text_encoder.r": 4, "text_encoder.lora_alpha": 8, "text_encoder.use_rslora": true})",
+                         "f");
+  const auto transformer = [&](const char* module, int64_t rank) {
+    return rules.scale(Component::transformer, module, rank);
+  };
   EXPECT_EQ(transformer("transformer_blocks.0.attn.to_q", 4), 0.5f);
   EXPECT_EQ(transformer("transformer_blocks.1.attn.to_q", 4), 1.5f);
   EXPECT_EQ(transformer("transformer_blocks.0.attn.to_k", 4), 3.0f) << "the first pattern that matches";
@@ -105,7 +108,8 @@ TEST(AdapterScale, RefusesMetadataThatSayNothingSensible) {
 TEST(AdapterScale, AlphaKeysWinOverMetadata) {
   Scales files;
   AdapterFileBuilder builder;
-  builder.pair(kModule, 4, 16, 16).metadata("lora_adapter_metadata", R"({"transformer.r": 4, "transformer.lora_alpha": 8})");
+  builder.pair(kModule, 4, 16, 16)
+      .metadata("lora_adapter_metadata", R"({"transformer.r": 4, "transformer.lora_alpha": 8})");
   EXPECT_EQ(files.scale(builder), 2.0f);
   const AdapterFile file = files.read(builder.alpha(kModule, 1));
   EXPECT_EQ(file.modules.at(0).scale, 0.25f);
@@ -169,7 +173,9 @@ TEST(ModulePattern, MatchesAsPeftDoes) {
 
 TEST(ModulePattern, RefusesWhatItDoesNotUnderstand) {
   const auto bad = [](const std::string& text) { return error_of(ErrorCode::bad_file, [&] { ModulePattern{text}; }); };
-  const auto beyond = [](const std::string& text) { return error_of(ErrorCode::unsupported, [&] { ModulePattern{text}; }); };
+  const auto beyond = [](const std::string& text) {
+    return error_of(ErrorCode::unsupported, [&] { ModulePattern{text}; });
+  };
   EXPECT_THAT(bad("a)"), HasSubstr("opening bracket"));
   EXPECT_THAT(bad("(a"), HasSubstr("')'"));
   EXPECT_THAT(bad("[a"), HasSubstr("']'"));

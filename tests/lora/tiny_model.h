@@ -62,7 +62,8 @@ inline void fill_random(Ops& ops, const ParamStore& store) {
     const bool matrix = param.tensor.rank() == 2;
     const bool gain = !matrix && !param.name.ends_with("bias");
     std::vector<float> values(static_cast<size_t>(param.tensor.count()));
-    rng.fill_normal(values, matrix ? 1.5f / std::sqrt(static_cast<float>(param.tensor.size(1))) : 0.3f, gain ? 1.0f : 0.0f);
+    rng.fill_normal(values, matrix ? 1.5f / std::sqrt(static_cast<float>(param.tensor.size(1))) : 0.3f,
+                    gain ? 1.0f : 0.0f);
     upload(ops, values, param.tensor);
   }
 }
@@ -101,8 +102,8 @@ class TinyModel {
   Flux flux{flux_params, tiny_flux()};
   ClipText clip{clip_params, tiny_clip()};
   T5Encoder t5{t5_params, tiny_t5()};
-  NameMap flux_names = flux_name_map({tiny_flux().double_blocks, tiny_flux().single_blocks, tiny_flux().hidden(),
-                                      tiny_flux().mlp_hidden()});
+  NameMap flux_names = flux_name_map(
+      {tiny_flux().double_blocks, tiny_flux().single_blocks, tiny_flux().hidden(), tiny_flux().mlp_hidden()});
   NameMap clip_names = clip_name_map(parameter_names(clip_params));
   NameMap t5_names = t5_name_map(parameter_names(t5_params));
   FluxActivations activations{*ops, tiny_flux(), {.txt_tokens = 3, .rows = 2, .columns = 3, .steps = 2}};

@@ -1,0 +1,19 @@
+// The part of a report that follows from what has been read.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lora/read.h"
+
+namespace fx {
+
+// Counts ranks, components and targets, and reads trigger words and the base model from the metadata. Warns in the
+// report of a file that was made for another model or carries more than can be used.
+void describe(AdapterFile& file);
+
+// Appends an entry that is not there yet.
+void note(std::vector<std::string>& list, std::string_view entry);
+
+}  // namespace fx
