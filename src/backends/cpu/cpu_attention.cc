@@ -3,7 +3,6 @@
 #include <limits>
 
 #include "backends/cpu/cpu_ops.h"
-#include "backends/cpu/parallel.h"
 
 namespace fx {
 namespace {
@@ -132,9 +131,9 @@ void CpuOps::do_attention(const AttentionArgs& args) {
   const int64_t queries = args.q.size(1), heads = args.q.size(2);
   const int64_t blocks = (queries + kQueryBlock - 1) / kQueryBlock;
   const int64_t per_thread = (HeadScratch::floats(kernels_, args) + 15) / 16 * 16;
-  float* memory = scratch(threads_ * per_thread);
+  float* memory = scratch(threads_.threads() * per_thread);
   // Consecutive blocks of one head go to one thread, which packs that head's keys and values once.
-  parallel_ranges(threads_, args.q.size(0) * heads * blocks, 1, [&](int64_t begin, int64_t end, int thread) {
+  threads_.ranges(args.q.size(0) * heads * blocks, 1, [&](int64_t begin, int64_t end, int thread) {
     const HeadScratch head_scratch(kernels_, args, memory + thread * per_thread);
     int64_t packed = -1;
     for (int64_t task = begin; task < end; ++task) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "backends/cpu/cpu_ops.h"
-#include "backends/cpu/parallel.h"
 
 namespace fx {
 namespace {
@@ -67,23 +66,30 @@ struct Convolution {
   }
 };
 
+// Pixels that a thread takes at a time. A panel serves all of them while they stay in the second-level cache beside it
+// (about 400 KB of x), their windows are found once, and each thread gets equally many.
+int64_t stretch_of(const Convolution& conv, int threads) {
+  const int64_t most = std::clamp<int64_t>(96 * 1024 / std::max<int64_t>(conv.channels, 1), 96, 768);
+  const int64_t rounds = (conv.pixels + most * threads - 1) / (most * threads);
+  const int64_t equal = (conv.pixels + rounds * threads - 1) / (rounds * threads);
+  return (equal + conv.kernels.tile_rows - 1) / conv.kernels.tile_rows * conv.kernels.tile_rows;
+}
+
 }  // namespace
 
 void CpuOps::do_conv2d(const Conv2dArgs& args) {
   Convolution conv{.kernels = kernels_, .a = args, .zeros = nullptr, .packed = nullptr};
-  // Within a thread, a panel serves a stretch of pixels that stays in the second-level cache beside it (about 400 KB of
-  // x; a multiple of both tile heights). Their windows are found once.
-  const int64_t stretch = std::clamp<int64_t>(96 * 1024 / std::max<int64_t>(conv.channels, 1) / 96 * 96, 96, 768);
+  const int64_t stretch = stretch_of(conv, threads_.threads());
   const int64_t zeros_floats = (conv.channels + 15) / 16 * 16, pieces_floats = 2 * stretch * conv.taps;
   const int64_t packed_floats = conv.panels() * kernels_.tile_columns * conv.depth;
-  float* memory = scratch(zeros_floats + packed_floats + threads_ * pieces_floats);
+  float* memory = scratch(zeros_floats + packed_floats + threads_.threads() * pieces_floats);
   float *packed = memory + zeros_floats, *all_pieces = packed + packed_floats;
   std::fill_n(memory, conv.channels, 0.0f);
   conv.zeros = memory;
   conv.packed = packed;
 
   if (conv.columns > kFewColumns) {
-    parallel_ranges(threads_, conv.panels(), 1, [&](int64_t begin, int64_t end, int) {
+    threads_.ranges(conv.panels(), 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t panel = begin; panel < end; ++panel) {
         const int64_t column = panel * kernels_.tile_columns;
         const int count = static_cast<int>(std::min<int64_t>(kernels_.tile_columns, conv.columns - column));
@@ -92,13 +98,11 @@ void CpuOps::do_conv2d(const Conv2dArgs& args) {
       }
     });
   }
-  const int64_t tiles = (conv.pixels + kernels_.tile_rows - 1) / kernels_.tile_rows;
-  parallel_ranges(threads_, tiles, 1, [&](int64_t begin, int64_t end, int thread) {
+  threads_.ranges((conv.pixels + stretch - 1) / stretch, 1, [&](int64_t begin, int64_t end, int thread) {
     const auto** pieces = reinterpret_cast<const float**>(all_pieces + thread * pieces_floats);
-    const int64_t last = std::min(end * kernels_.tile_rows, conv.pixels);
-    for (int64_t first = begin * kernels_.tile_rows; first < last; first += stretch) {
-      const int64_t stop = std::min(first + stretch, last);
+    for (int64_t first = begin * stretch; first < std::min(end * stretch, conv.pixels); first += stretch) {
       const auto each_tile = [&](auto&& work) {
+        const int64_t stop = std::min(first + stretch, conv.pixels);
         for (int64_t pixel = first; pixel < stop; pixel += kernels_.tile_rows) {
           const int rows = static_cast<int>(std::min<int64_t>(kernels_.tile_rows, stop - pixel));
           work(pixel, rows, pieces + (pixel - first) * conv.taps);
@@ -115,7 +119,7 @@ void CpuOps::do_conv2d(const Conv2dArgs& args) {
 void CpuOps::do_upsample2x(const Upsample2xArgs& args) {
   const int64_t width = args.x.size(2), channels = args.x.size(3);
   const int64_t lines = args.x.size(0) * args.x.size(1);  // batch and height together: the image is dense
-  parallel_ranges(threads_, lines, kElementsPerThread / std::max<int64_t>(width * channels, 1),
+  threads_.ranges(lines, kElementsPerThread / std::max<int64_t>(width * channels, 1),
                   [&](int64_t begin, int64_t end, int) {
                     for (int64_t line = begin; line < end; ++line) {
                       const float* x = args.x.f32() + line * width * channels;

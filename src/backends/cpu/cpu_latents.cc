@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "backends/cpu/cpu_ops.h"
-#include "backends/cpu/parallel.h"
 #include "backends/cpu/rows.h"
 
 namespace fx {
@@ -36,7 +35,7 @@ void CpuOps::do_pack_latents(const LatentLayoutArgs& args) {
 }
 
 void CpuOps::do_to_rgb8(const ToRgb8Args& args) {
-  parallel_ranges(threads_, args.x.count(), kElementsPerThread, [&](int64_t begin, int64_t end, int) {
+  threads_.ranges(args.x.count(), kElementsPerThread, [&](int64_t begin, int64_t end, int) {
     kernels_.to_rgb8(args.x.f32() + begin, args.y.data<uint8_t>() + begin, end - begin);
   });
 }

@@ -7,7 +7,6 @@
 
 #include "backends/cpu/cpu_ops.h"
 #include "backends/cpu/lora_product.h"
-#include "backends/cpu/parallel.h"
 #include "backends/cpu/rows.h"
 
 namespace fx {
@@ -135,30 +134,40 @@ struct Group {
   int64_t floats() const { return panels * stride; }
 };
 
+// Part n of `count` equal parts of [first, last).
+struct Span {
+  int64_t begin, end;
+  Span(int64_t first, int64_t last, int64_t n, int64_t count)
+      : begin(first + (last - first) * n / count), end(first + (last - first) * (n + 1) / count) {}
+};
+
 // `scratch` has room for one group per thread.
-void run(const Product& p, int threads, int64_t lora_capacity, float* scratch) {
+void run(const Product& p, ThreadPool& threads, int64_t lora_capacity, float* scratch) {
   constexpr int64_t kProductsPerThread = 1 << 18;  // about 4 us of one core
-  const int64_t columns = p.outputs[0].columns + p.outputs[1].columns;
-  const int useful = static_cast<int>(std::clamp<int64_t>(p.rows * columns * p.depth / kProductsPerThread, 1, threads));
+  const int64_t products = p.rows * (p.outputs[0].columns + p.outputs[1].columns) * p.depth;
+  const int useful = static_cast<int>(std::clamp<int64_t>(products / kProductsPerThread, 1, threads.threads()));
   const Grid grid = choose_grid(p.panels(), p.tiles(), useful);
   const bool few = p.rows <= kFewRows;
   const Group group(p, lora_capacity);
-  parallel_ranges(threads, grid.column_parts * grid.row_parts, 1, [&](int64_t begin, int64_t end, int thread) {
+  const int64_t lora_offset = p.depth * p.kernels.tile_columns;
+  // Every part of the grid is cut into equal groups; one group is what a thread takes at a time.
+  const int64_t panels_per_part = (p.panels() + grid.column_parts - 1) / grid.column_parts;
+  const int64_t groups = (panels_per_part + group.panels - 1) / group.panels;
+  const int64_t parts = grid.column_parts * grid.row_parts;
+  threads.ranges(parts * groups, parts > 1 ? 1 : groups, [&](int64_t begin, int64_t end, int thread) {
     float* packed = scratch + thread * group.floats();
-    const int64_t lora_offset = p.depth * p.kernels.tile_columns;
-    for (int64_t part = begin; part < end; ++part) {
-      const int64_t i = part / grid.row_parts, j = part % grid.row_parts;
-      const int64_t first_tile = p.tiles() * j / grid.row_parts, last_tile = p.tiles() * (j + 1) / grid.row_parts;
-      const int64_t last_panel = p.panels() * (i + 1) / grid.column_parts;
-      for (int64_t index = p.panels() * i / grid.column_parts; index < last_panel; index += group.panels) {
-        Panel panels[Group::kMaxPanels];
-        const int count = static_cast<int>(std::min<int64_t>(group.panels, last_panel - index));
-        for (int n = 0; n < count; ++n) {
-          panels[n] = pack_panel(p, index + n, few, packed + n * group.stride, lora_offset);
-        }
-        for (int64_t tile = first_tile; tile < last_tile; ++tile) {
-          for (int n = 0; n < count; ++n) compute_tile(p, panels[n], tile * p.tile_rows);
-        }
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t part = task / groups;
+      const Span columns(0, p.panels(), part / grid.row_parts, grid.column_parts);
+      const Span tiles(0, p.tiles(), part % grid.row_parts, grid.row_parts);
+      const Span indices(columns.begin, columns.end, task % groups, groups);
+      Panel panels[Group::kMaxPanels];
+      const int count = static_cast<int>(indices.end - indices.begin);
+      for (int n = 0; n < count; ++n) {
+        panels[n] = pack_panel(p, indices.begin + n, few, packed + n * group.stride, lora_offset);
+      }
+      for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+        for (int n = 0; n < count; ++n) compute_tile(p, panels[n], tile * p.tile_rows);
       }
     }
   });
@@ -184,7 +193,7 @@ void CpuOps::do_linear(const LinearArgs& args) {
   const LoraProduct lora(args.lora);
   const int64_t capacity = args.lora.defined() ? args.lora.a.size(0) : 0;
   // Sized for the capacity, not for the ranks in use, so that another adapter does not allocate.
-  const int64_t panel_floats = threads_ * Group(product, capacity).floats();
+  const int64_t panel_floats = threads_.threads() * Group(product, capacity).floats();
   float* panels = scratch(panel_floats + product.rows * capacity);
   if (lora.active()) {
     float* t = panels + panel_floats;

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "backends/cpu/cpu_ops.h"
-#include "backends/cpu/parallel.h"
 #include "backends/cpu/rows.h"
 
 namespace fx {
@@ -12,9 +11,9 @@ namespace {
 
 // Calls f(row index) for every row of x.
 template <class Function>
-void for_rows(int threads, const Tensor& x, const Function& f) {
+void for_rows(ThreadPool& threads, const Tensor& x, const Function& f) {
   const int64_t rows = x.size(0) * x.size(1), channels = std::max<int64_t>(x.size(2), 1);
-  parallel_ranges(threads, rows, kElementsPerThread / channels, [&](int64_t begin, int64_t end, int) {
+  threads.ranges(rows, kElementsPerThread / channels, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) f(row);
   });
 }
@@ -46,7 +45,7 @@ void CpuOps::do_rms_norm(const RmsNormArgs& args) {
 void CpuOps::do_qk_norm_rope(const QkNormRopeArgs& args) {
   const int64_t tokens = args.q.size(1), heads = args.q.size(2), head_size = args.q.size(3);
   const int64_t grain = kElementsPerThread / std::max<int64_t>(2 * heads * head_size, 1);
-  parallel_ranges(threads_, args.q.size(0) * tokens, grain, [&](int64_t begin, int64_t end, int) {
+  threads_.ranges(args.q.size(0) * tokens, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       const float* pe = args.pe.f32() + row % tokens * head_size;
       for (int64_t n = 0; n < heads; ++n) {
@@ -94,7 +93,7 @@ void CpuOps::do_group_norm(const GroupNormArgs& args) {
     const float* x = args.x.f32() + b * pixels * channels;
     float* y = args.y.f32() + b * pixels * channels;
     std::fill_n(sums, pieces * 2 * channels, 0.0);
-    parallel_ranges(threads_, pieces, 1, [&](int64_t begin, int64_t end, int) {
+    threads_.ranges(pieces, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) {
         double* target = sums + i * 2 * channels;
         kernels_.channel_moments(x + i * kPixelsPerPiece * channels, piece_pixels(i), channels, target,
@@ -105,7 +104,7 @@ void CpuOps::do_group_norm(const GroupNormArgs& args) {
       for (int64_t c = 0; c < 2 * channels; ++c) sums[c] += sums[i * 2 * channels + c];
     }
     group_factors(args, sums, means, factors);
-    parallel_ranges(threads_, pieces, 1, [&](int64_t begin, int64_t end, int) {
+    threads_.ranges(pieces, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t at = i * kPixelsPerPiece * channels;
         kernels_.channel_norm(x + at, means, factors, args.bias.f32(), y + at, piece_pixels(i), channels, args.silu);

@@ -1,6 +1,9 @@
 #include "backends/cpu/cpu_ops.h"
 
-#include <omp.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <thread>
 
 #include "backends/make_ops.h"
 #include "core/error.h"
@@ -18,10 +21,21 @@ float* CpuOps::scratch(int64_t floats) {
   return scratch_.tensor().f32();
 }
 
+namespace {
+
+// The cores that this process may use, which may be fewer than the machine has.
+int available_cores() {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) == 0) return std::max(CPU_COUNT(&cores), 1);
+  return std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
+}
+
+}  // namespace
+
 std::unique_ptr<Ops> make_cpu_ops(int threads) {
   check(threads >= 0, ErrorCode::invalid_argument, "the number of threads must be 0 (all cores) or more, found {}",
         threads);
-  return std::make_unique<CpuOps>(threads > 0 ? threads : omp_get_num_procs(), best_instruction_set());
+  return std::make_unique<CpuOps>(threads > 0 ? threads : available_cores(), best_instruction_set());
 }
 
 }  // namespace fx

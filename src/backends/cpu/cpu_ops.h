@@ -10,6 +10,7 @@
 #pragma once
 
 #include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/thread_pool.h"
 #include "core/buffer.h"
 #include "ops/ops.h"
 
@@ -47,7 +48,7 @@ class CpuOps final : public Ops {
   // Memory for one operation at a time, at least `floats` long; grows when a larger shape comes for the first time.
   float* scratch(int64_t floats);
 
-  int threads_;
+  ThreadPool threads_;
   const Kernels& kernels_;
   std::unique_ptr<Runtime> runtime_;
   Buffer scratch_;

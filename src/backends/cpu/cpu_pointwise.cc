@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "backends/cpu/cpu_ops.h"
-#include "backends/cpu/parallel.h"
 #include "backends/cpu/rows.h"
 
 namespace fx {
@@ -14,11 +13,11 @@ int64_t row_grain(int64_t channels) { return kElementsPerThread / std::max<int64
 
 using BinaryKernel = void (*)(const float*, const float*, float*, int64_t);
 
-void binary(int threads, const BinaryArgs& args, BinaryKernel kernel) {
+void binary(ThreadPool& threads, const BinaryArgs& args, BinaryKernel kernel) {
   const Rows a(args.a), b(args.b), y(args.y);
   const int64_t rows = args.y.size(0) * args.y.size(1), channels = args.y.size(2);
   const bool repeat = args.b.size(0) == 1;
-  parallel_ranges(threads, rows, row_grain(channels), [&](int64_t begin, int64_t end, int) {
+  threads.ranges(rows, row_grain(channels), [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) kernel(a[row], b[repeat ? row % a.per_batch : row], y[row], channels);
   });
 }
@@ -50,7 +49,7 @@ void copy_lines(const CopyArgs& args, int64_t begin, int64_t end) {
 void CpuOps::do_activate(const ActivateArgs& args) {
   const Rows x(args.x), y(args.y);
   const int64_t channels = args.x.size(2);
-  parallel_ranges(threads_, args.x.size(0) * args.x.size(1), row_grain(channels), [&](int64_t begin, int64_t end, int) {
+  threads_.ranges(args.x.size(0) * args.x.size(1), row_grain(channels), [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) kernels_.activate(args.activation, x[row], y[row], channels);
   });
 }
@@ -66,7 +65,7 @@ void CpuOps::do_copy(const CopyArgs& args) {
     return;
   }
   const int64_t length = args.x.size(-1);
-  parallel_ranges(threads_, args.x.count() / length, row_grain(length), [&](int64_t begin, int64_t end, int) {
+  threads_.ranges(args.x.count() / length, row_grain(length), [&](int64_t begin, int64_t end, int) {
     switch (item) {
       case 1: return copy_lines<uint8_t>(args, begin, end);
       case 2: return copy_lines<uint16_t>(args, begin, end);
