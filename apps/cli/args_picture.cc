@@ -24,7 +24,7 @@ void add_generate(CLI::App& app, Action& action) {
                "any of latents (packed noise), prompt_embeds, pooled_prompt_embeds, to be used as given", o->inputs)
       ->group("Debugging");
   options.path("--taps", "FILE.safetensors",
-               "write intermediate tensors by module path: text encoders, first step, VAE", o->taps)
+               "write intermediate tensors of the first picture by module path: text encoders, first step, VAE", o->taps)
       ->group("Debugging");
   options.json(o->json);
   command->callback([o, &action] { action = [o] { run_generate(*o); }; });
