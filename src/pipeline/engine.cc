@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "lora/messages.h"
 #include "pipeline/stop_watch.h"
 
 namespace fx {
@@ -26,10 +27,8 @@ std::vector<std::string> warnings_of(const Adapter& adapter) {
   std::vector<std::string> warnings;
   for (const std::string& warning : adapter.report.warnings) warnings.push_back(adapter.name + ": " + warning);
   if (adapter.report.unmatched.empty()) return warnings;
-  std::string names;
-  for (const std::string& key : adapter.report.unmatched) names += (names.empty() ? "" : ", ") + key;
   warnings.push_back(fmt::format("{}: {} keys match nothing in this model: {}", adapter.name,
-                                 adapter.report.unmatched.size(), names));
+                                 adapter.report.unmatched.size(), listed(adapter.report.unmatched)));
   return warnings;
 }
 
