@@ -1,12 +1,15 @@
 // Operations on CPU threads: work is split here, the inner loops are in kernels/. All of it is f32.
 //
-// Matrix products are our own. Measured on two cores of a Zen 4 at 1536 rows (GFLOP/s, both cores; peak is about 230):
-//   columns x depth      oneDNN 2.6 sgemm   matmul, plain weight   matmul, packed weight   here
-//   2304 x 768                183                 173                    179               see docs/benchmarks.md
-//   768 x 3072                199                 204                    218
-//   5376 x 768                221                 206                    216
-// They also let bias, activation, gate and residual run on tiles in the first-level cache and LoRA join the sum, need no
-// copy of the weights and no hidden allocation, and give the same bits for any number of threads.
+// Matrix products are our own. One core of a Zen 4 (AVX-512, peak about 117 GFLOP/s), GFLOP per second of CPU time:
+//   rows x columns x depth   oneDNN 2.6: sgemm   matmul, plain weight   PyTorch 2.11 (MKL)   here, bias and
+//                                                                                         activation included
+//   1024 x 2304 x  768              110                  105                    96             107
+//   1024 x  768 x 3072              106                  107                    97             103
+//   1536 x 5376 x  768 (GELU)       111                  105                    96             103
+//    320 x  768 x  192 (GELU)       108                  112                   103              92
+// What the library's percent or two would cost: passes over memory for bias, activation, gate and residual, which here
+// run on tiles in the first-level cache; a product of its own for LoRA, which here joins the sum; allocations in every
+// call; results that change with the number of threads; and a pool that waits for threads another process has displaced.
 #pragma once
 
 #include "backends/cpu/kernels/kernels.h"

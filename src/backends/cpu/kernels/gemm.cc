@@ -122,17 +122,14 @@ void multiply_few(const TileRows& a, const float* weight, int64_t stride, int co
 // Transposes a square of kLanes x kLanes: log2(kLanes) rounds, each of which exchanges halves between two rows.
 template <int Half>
 inline void exchange(Vec* v) {
-  IntVec low, high;
-  for (int i = 0; i < kLanes; ++i) {
-    low[i] = (i & Half) ? kLanes + i - Half : i;
-    high[i] = (i & Half) ? kLanes + i : i + Half;
-  }
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) {
     if (i & Half) continue;
     const Vec a = v[i], b = v[i + Half];
-    v[i] = __builtin_shuffle(a, b, low);
-    v[i + Half] = __builtin_shuffle(a, b, high);
+    v[i] = pick(
+        a, b, [](int lane) constexpr { return lane & Half ? kLanes + lane - Half : lane; });
+    v[i + Half] = pick(
+        a, b, [](int lane) constexpr { return lane & Half ? kLanes + lane : lane + Half; });
   }
 }
 

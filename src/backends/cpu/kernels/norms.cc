@@ -37,20 +37,18 @@ void rms_norm(const float* x, const float* gain, float* y, int64_t count, float 
 // Pairs (2i, 2i+1) turn by the angle whose cosine and sine lie at pe[2i], pe[2i+1].
 void norm_rope(float* x, const float* gain, const float* pe, int64_t count, float eps) {
   const float inverse = inverse_rms(x, count, eps);
-  IntVec swap, even, odd;
   Vec sign;
-  for (int i = 0; i < kLanes; ++i) {
-    swap[i] = i ^ 1;
-    even[i] = i & ~1;
-    odd[i] = i | 1;
-    sign[i] = i % 2 == 0 ? -1.0f : 1.0f;
-  }
+  for (int lane = 0; lane < kLanes; ++lane) sign[lane] = lane % 2 == 0 ? -1.0f : 1.0f;
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    const Vec v = load(x + i) * inverse * load(gain + i);
-    const Vec turn = load(pe + i);
-    store(x + i,
-          v * __builtin_shuffle(turn, even) + __builtin_shuffle(v, swap) * (sign * __builtin_shuffle(turn, odd)));
+    const Vec v = load(x + i) * inverse * load(gain + i), turn = load(pe + i);
+    const Vec cosine = pick(
+        turn, turn, [](int lane) constexpr { return lane & ~1; });
+    const Vec sine = pick(
+        turn, turn, [](int lane) constexpr { return lane | 1; });
+    const Vec other = pick(
+        v, v, [](int lane) constexpr { return lane ^ 1; });
+    store(x + i, v * cosine + other * (sign * sine));
   }
   for (; i < count; i += 2) {
     const float a = x[i] * inverse * gain[i], b = x[i + 1] * inverse * gain[i + 1];

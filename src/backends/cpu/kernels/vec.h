@@ -16,8 +16,15 @@ constexpr int kLanes = 8;
 #endif
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
-typedef int32_t IntVec __attribute__((vector_size(kLanes * 4)));
 typedef uint32_t BitVec __attribute__((vector_size(kLanes * 4)));
+
+template <int... I>
+struct Lanes {};
+#if defined(__AVX512F__)
+using AllLanes = Lanes<0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15>;
+#else
+using AllLanes = Lanes<0, 1, 2, 3, 4, 5, 6, 7>;
+#endif
 
 inline Vec load(const float* p) {
   Vec v;
@@ -43,6 +50,16 @@ inline void map(const float* x, float* y, int64_t count, Function f) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) store(y + i, f(load(x + i)));
   if (i < count) store_part(y + i, f(load_part(x + i, count - i)), count - i);
+}
+
+// Lane i is lane index(i) of a and b behind each other; `index` must be usable in constant expressions.
+template <class Index, int... I>
+inline Vec pick(Vec a, Vec b, Index index, Lanes<I...>) {
+  return __builtin_shufflevector(a, b, index(I)...);
+}
+template <class Index>
+inline Vec pick(Vec a, Vec b, Index index) {
+  return pick(a, b, index, AllLanes{});
 }
 
 inline float sum_lanes(Vec v) {
