@@ -29,7 +29,7 @@ std::vector<OpCase> flux_cases() {
   linear("demo_mlp_in", {1, 320, 192, 768}, Activation::gelu_tanh);
   linear("demo_mlp_out", {1, 320, 768, 192});
   cases.push_back(attention_case("attention/flux/l1536_h6_d128", {1, 1536, 1536, 6, 128}, AttentionKind::plain));
-  cases.push_back(attention_case("attention/flux/demo_l320_h3_d64", {1, 320, 320, 3, 64}, AttentionKind::plain));
+  cases.push_back(attention_case("attention/flux/demo_l320_h6_d32", {1, 320, 320, 6, 32}, AttentionKind::plain));
   cases.push_back(attention_case("attention/flux/t5_l512_h12_d64", {1, 512, 512, 12, 64}, AttentionKind::biased));
   cases.push_back(conv_case("conv2d/flux/128x128_c128", {1, 128, 128, 128, 128, 3}));
   cases.push_back(conv_case("conv2d/flux/64x64_c256", {1, 64, 64, 256, 256, 3}));
