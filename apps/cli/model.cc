@@ -22,7 +22,8 @@ struct ComponentFiles {
 ComponentFiles inspect_component(const Path& model, const std::string& folder, const std::string& base,
                                  const ParamStore& params) {
   ComponentFiles component{.folder = folder, .parameters = params.parameter_count()};
-  for (const TensorInfo& info : open_sharded(model / folder, base)->tensors()) {
+  const auto source = open_sharded(model / folder, base);
+  for (const TensorInfo& info : source->tensors()) {
     component.bytes[std::string(name(info.dtype))] += info.end - info.begin;
   }
   return component;

@@ -43,7 +43,7 @@ HotSwap::PartsBySlot HotSwap::parts_of(const AdapterSet& adapters) const {
     const Adapter& adapter = *applied.adapter;
     check(std::isfinite(applied.scale) && std::isfinite(applied.text_encoder_scale.value_or(0)),
           ErrorCode::invalid_argument, "adapter {}: expected a finite scale, found {}", adapter.name,
-          std::isfinite(applied.scale) ? *applied.text_encoder_scale : applied.scale);
+          std::isfinite(applied.scale) ? applied.text_encoder_scale.value_or(0) : applied.scale);
     for (const Patch& patch : adapter.patches) {
       const auto slot = target.find_slot(patch.component, patch.module);
       const LoraSlot* layer = slot ? target.slots()[*slot].slot : nullptr;
