@@ -36,7 +36,9 @@ class Binder {
   };
 
   void bind(const TensorInfo& info) {
-    const auto target = names_.parameter(info.name);
+    const auto original = names_.tied_to(info.name);
+    if (original && source_.find(*original)) return;
+    const auto target = names_.parameter(original.value_or(info.name));
     const auto found = target ? params_.find(target->name) : params_.end();
     if (found == params_.end()) {
       problems_.push_back("unexpected " + info.name);

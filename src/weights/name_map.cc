@@ -62,6 +62,11 @@ bool NameMap::ignored(std::string_view parameter) const {
          std::ranges::any_of(ignored_prefixes_, [&](const auto& prefix) { return parameter.starts_with(prefix); });
 }
 
+std::optional<std::string> NameMap::tied_to(std::string_view parameter) const {
+  const auto found = tied_.find(std::string(parameter));
+  return found == tied_.end() ? std::nullopt : std::optional(found->second);
+}
+
 NameMap clip_name_map(const std::vector<std::string>& parameters) {
   NameMap map = identity_map(parameters);
   map.set_optional_prefix("text_model.");
@@ -72,7 +77,7 @@ NameMap clip_name_map(const std::vector<std::string>& parameters) {
 
 NameMap t5_name_map(const std::vector<std::string>& parameters) {
   NameMap map = identity_map(parameters);
-  map.ignore_suffix("encoder.embed_tokens.weight");  // tied to shared.weight, which every published file has
+  map.add_tied("encoder.embed_tokens.weight", "shared.weight");
   return map;
 }
 

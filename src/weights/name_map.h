@@ -44,8 +44,12 @@ class NameMap {
   // A parameter: the module's target with the same ".weight" or ".bias", or a norm's gain.
   std::optional<NameTarget> parameter(std::string_view source) const;
 
-  // Tensors that files carry and nobody needs: duplicates of tied weights, position counters.
+  // Tensors that files carry and nobody needs: position counters, projections.
   bool ignored(std::string_view parameter) const;
+
+  // The parameter of which this one is a copy ("encoder.embed_tokens.weight" of "shared.weight"): needed only in a file
+  // that has the copy alone.
+  std::optional<std::string> tied_to(std::string_view parameter) const;
 
   // All (source, target) pairs of modules: for tests and for reports of near misses.
   const std::unordered_map<std::string, NameTarget>& modules() const { return modules_; }
@@ -54,12 +58,14 @@ class NameMap {
   void add_parameter(std::string source, NameTarget target);
   void ignore_suffix(std::string suffix) { ignored_suffixes_.push_back(std::move(suffix)); }
   void ignore_prefix(std::string prefix) { ignored_prefixes_.push_back(std::move(prefix)); }
+  void add_tied(std::string copy, std::string original) { tied_.emplace(std::move(copy), std::move(original)); }
   // Names without this prefix are looked up with it too ("text_model.").
   void set_optional_prefix(std::string prefix) { optional_prefix_ = std::move(prefix); }
 
  private:
   std::unordered_map<std::string, NameTarget> modules_;
   std::unordered_map<std::string, NameTarget> parameters_;
+  std::unordered_map<std::string, std::string> tied_;
   std::vector<std::string> ignored_suffixes_, ignored_prefixes_;
   std::string optional_prefix_;
 };

@@ -86,6 +86,16 @@ TEST_F(BindTest, PutsEveryValueInItsPlace) {
   }
 }
 
+TEST_F(BindTest, ReadsATiedWeightFromWhicheverNameIsThere) {
+  names_.add_tied("copy.bias", "swap.bias");
+  add("copy.bias", {4});
+  bind();  // both are there: the copy is not read
+  data_.erase("swap.bias");
+  runtime_->fill_zero(swapped_.raw(), 16);
+  bind();
+  EXPECT_EQ(std::vector<float>(swapped_.f32(), swapped_.f32() + 4), (std::vector<float>{2.5, 3.5, 0.5, 1.5}));
+}
+
 TEST_F(BindTest, ListsAllProblemsAtOnce) {
   data_.erase("swap.bias");
   add("to_a.weight", {1, 4});
