@@ -85,9 +85,7 @@ std::function<void()> parse_args(int argc, const char* const* argv) {
     return [help = app.help()] { print_text(help); };
   } catch (const CLI::CallForVersion&) {
     return [] { write_out("{}\n", kVersion); };
-  } catch (const CLI::ParseError& error) {
-    throw UsageError(fmt::format("{}; see fluxswap --help", error.what()));
-  }
+  } catch (const CLI::ParseError& error) { throw UsageError(fmt::format("{}; see fluxswap --help", error.what())); }
   return action;
 }
 

@@ -34,7 +34,8 @@ void add_noise(CLI::App& debug, Action& action) {
   OptionSet options(*command);
   options.one("--seed", "S", "as in torch.manual_seed", [o](const std::string& value) { o->seed = parse_seed(value); })
       ->required();
-  options.one("--shape", "A,B,...", "as in 1,16,64,64", [o](const std::string& value) { o->shape = parse_shape(value); })
+  options
+      .one("--shape", "A,B,...", "as in 1,16,64,64", [o](const std::string& value) { o->shape = parse_shape(value); })
       ->required();
   options.one("--noise", "f32|bf16", "dtype in which torch would draw (default f32)",
               [o](const std::string& value) { o->noise = parse_noise(value); });
@@ -50,8 +51,9 @@ void add_encode(CLI::App& debug, Action& action) {
   options.one("--prompt", "TEXT", "in UTF-8", [o](const std::string& value) { o->prompt = value; })->required();
   options.sequence_length(o->max_sequence_length);
   options.adapters(o->adapters);
-  options.path("--out", "FILE.safetensors",
-               "write prompt_embeds (1, tokens, channels) and pooled_prompt_embeds (1, channels)", o->out)
+  options
+      .path("--out", "FILE.safetensors",
+            "write prompt_embeds (1, tokens, channels) and pooled_prompt_embeds (1, channels)", o->out)
       ->required();
   options.path("--taps", "FILE.safetensors", "write intermediate tensors by module path", o->taps);
   command->callback([o, &action] { action = [o] { run_debug_encode(*o); }; });
@@ -64,7 +66,8 @@ void add_transformer(CLI::App& debug, Action& action) {
   options.engine(o->engine);
   options
       .path("--inputs", "FILE.safetensors",
-            "latents (B, tokens, channels), prompt_embeds, pooled_prompt_embeds, timestep (B) or (1) from 0 to 1, guidance",
+            "latents (B, tokens, channels), prompt_embeds, pooled_prompt_embeds, timestep (B) or (1) from 0 to 1, "
+            "guidance",
             o->inputs)
       ->required();
   options.path("--out", "FILE.safetensors", "write `sample` (B, tokens, channels), the velocity", o->out)->required();

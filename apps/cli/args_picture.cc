@@ -17,14 +17,17 @@ void add_generate(CLI::App& app, Action& action) {
   options.picture(o->picture);
   options.integer("--count", "pictures, with seed, seed + 1, ...; files are numbered (default 1)", o->count, 1, 9999);
   options.path("--out", "FILE.png", "picture to write (default fluxswap-SEED.png, or the next free name)", o->out);
-  options.path("--save-latents", "FILE.safetensors",
-               "write `latents` (count, tokens, channels), packed f32, just before the VAE", o->save_latents)
+  options
+      .path("--save-latents", "FILE.safetensors",
+            "write `latents` (count, tokens, channels), packed f32, just before the VAE", o->save_latents)
       ->group("Debugging");
-  options.path("--inputs", "FILE.safetensors",
-               "any of latents (packed noise), prompt_embeds, pooled_prompt_embeds, to be used as given", o->inputs)
+  options
+      .path("--inputs", "FILE.safetensors",
+            "any of latents (packed noise), prompt_embeds, pooled_prompt_embeds, to be used as given", o->inputs)
       ->group("Debugging");
-  options.path("--taps", "FILE.safetensors",
-               "write intermediate tensors of the first picture by module path: text encoders, first step, VAE", o->taps)
+  options
+      .path("--taps", "FILE.safetensors",
+            "write intermediate tensors of the first picture by module path: text encoders, first step, VAE", o->taps)
       ->group("Debugging");
   options.json(o->json);
   command->callback([o, &action] { action = [o] { run_generate(*o); }; });
@@ -35,8 +38,9 @@ void add_grid(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("grid", "contact sheet: prompts down, adapters across, one loaded model");
   OptionSet options(*command);
   options.engine(o->engine);
-  options.many("--prompt", "TEXT...", "one row each, in UTF-8",
-               [o](const std::string& value) { o->prompts.push_back(value); })
+  options
+      .many("--prompt", "TEXT...", "one row each, in UTF-8",
+            [o](const std::string& value) { o->prompts.push_back(value); })
       ->required();
   options.many("--lora", "FILE[:SCALE]...",
                "one column each, after a first one without adapter; A:0.8+B:0.5 is two adapters in one column",

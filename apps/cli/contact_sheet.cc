@@ -8,10 +8,10 @@
 namespace fx::cli {
 namespace {
 
-constexpr int64_t kGap = 8;               // around everything
-constexpr int64_t kLabelLines = 2;        // above a column
-constexpr int64_t kLabelLetters = 18;     // left of a row
-constexpr int64_t kLargeCell = 160;       // from here on letters are twice as large
+constexpr int64_t kGap = 8;            // around everything
+constexpr int64_t kLabelLines = 2;     // above a column
+constexpr int64_t kLabelLetters = 18;  // left of a row
+constexpr int64_t kLargeCell = 160;    // from here on letters are twice as large
 constexpr uint8_t kPaper = 250, kInk = 40, kEmpty = 225;
 
 // One byte for each code point, so that widths can be counted.
@@ -57,7 +57,9 @@ ContactSheet::Layout::Layout(int cell_width, int cell_height, size_t rows, size_
   height = y(rows);
 }
 
-int64_t ContactSheet::Layout::x(size_t column) const { return left + static_cast<int64_t>(column) * (cell_width + kGap); }
+int64_t ContactSheet::Layout::x(size_t column) const {
+  return left + static_cast<int64_t>(column) * (cell_width + kGap);
+}
 int64_t ContactSheet::Layout::y(size_t row) const { return top + static_cast<int64_t>(row) * (cell_height + kGap); }
 
 int64_t ContactSheet::pixels(int cell_width, int cell_height, size_t rows, size_t columns) {
@@ -118,7 +120,8 @@ void ContactSheet::draw_label(const std::string& text, int64_t left, int64_t top
 void ContactSheet::fill(int64_t left, int64_t top, int64_t width, int64_t height, uint8_t grey) {
   const int64_t right = std::min(left + width, layout_.width), bottom = std::min(top + height, layout_.height);
   for (int64_t y = top; y < bottom; ++y) {
-    std::memset(image_.rgb.data() + 3 * (y * layout_.width + left), grey, static_cast<size_t>(3 * std::max<int64_t>(0, right - left)));
+    std::memset(image_.rgb.data() + 3 * (y * layout_.width + left), grey,
+                static_cast<size_t>(3 * std::max<int64_t>(0, right - left)));
   }
 }
 

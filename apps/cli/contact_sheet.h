@@ -25,8 +25,8 @@ class ContactSheet {
   struct Layout {
     Layout(int cell_width, int cell_height, size_t rows, size_t columns);
     int64_t cell_width, cell_height;
-    int64_t scale;         // of the font
-    int64_t left, top;     // room for labels
+    int64_t scale;      // of the font
+    int64_t left, top;  // room for labels
     int64_t width, height;
     int64_t x(size_t column) const;
     int64_t y(size_t row) const;

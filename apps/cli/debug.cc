@@ -1,8 +1,8 @@
 // fluxswap debug tokens, sigmas and noise: what needs no weights.
+#include <nlohmann/json.hpp>
 #include "commands.h"
 #include "console.h"
 #include "core/error.h"
-#include <nlohmann/json.hpp>
 #include "outputs.h"
 #include "session.h"
 #include "text/tokenizer.h"
@@ -18,7 +18,7 @@ void report_tokens(const char* name, const TokenIds& tokens, bool as_json, json&
     return;
   }
   write_out("{}: {} of {} tokens used: {}\n", name, tokens.used, tokens.ids.size(),
-        fmt::join(tokens.ids.begin(), tokens.ids.begin() + tokens.used, " "));
+            fmt::join(tokens.ids.begin(), tokens.ids.begin() + tokens.used, " "));
   if (!tokens.cut_off.empty()) write_out("{}: cut off: {}\n", name, one_line(tokens.cut_off));
 }
 

@@ -14,8 +14,8 @@ namespace fx::cli {
 namespace {
 
 struct Batch {
-  HostTensor latents;      // (B, I, C)
-  Conditions conditions;   // (B, T, context_dim), (B, vec_dim)
+  HostTensor latents;            // (B, I, C)
+  Conditions conditions;         // (B, T, context_dim), (B, vec_dim)
   std::vector<float> timesteps;  // (B), 0 to 1
   std::vector<float> guidance;   // (B)
 };
@@ -44,7 +44,8 @@ Batch read_batch(const DebugTransformerOptions& o) {
               .conditions = {required(inputs.given.prompt_embeds, "prompt_embeds", 3, o.inputs),
                              required(inputs.given.pooled, "pooled_prompt_embeds", 2, o.inputs)}};
   check(inputs.timestep && !inputs.timestep->values.empty(), ErrorCode::invalid_argument,
-        "{}: expected latents, prompt_embeds, pooled_prompt_embeds and timestep, timestep is missing", o.inputs.string());
+        "{}: expected latents, prompt_embeds, pooled_prompt_embeds and timestep, timestep is missing",
+        o.inputs.string());
   const int64_t pictures = batch.latents.shape[0];
   batch.timesteps = per_picture(inputs.timestep, 0, pictures, o.inputs);
   batch.guidance = per_picture(inputs.guidance, o.guidance, pictures, o.inputs);
@@ -94,11 +95,11 @@ std::vector<float> forward_each(Engine& engine, FluxSizes sizes, const Batch& ba
   const int64_t pictures = std::exchange(sizes.batch, 1);
   std::vector<float> all;
   for (int64_t i = 0; i < pictures; ++i) {
-    const Batch one{.latents = pictures_of(batch.latents, i, 1),
-                    .conditions = {pictures_of(batch.conditions.prompt_embeds, i, 1),
-                                   pictures_of(batch.conditions.pooled, i, 1)},
-                    .timesteps = {batch.timesteps[static_cast<size_t>(i)]},
-                    .guidance = {batch.guidance[static_cast<size_t>(i)]}};
+    const Batch one{
+        .latents = pictures_of(batch.latents, i, 1),
+        .conditions = {pictures_of(batch.conditions.prompt_embeds, i, 1), pictures_of(batch.conditions.pooled, i, 1)},
+        .timesteps = {batch.timesteps[static_cast<size_t>(i)]},
+        .guidance = {batch.guidance[static_cast<size_t>(i)]}};
     const std::vector<float> velocity = forward(engine, sizes, one, nullptr);
     all.insert(all.end(), velocity.begin(), velocity.end());
   }
@@ -131,8 +132,8 @@ void run_debug_encode(const DebugEncodeOptions& o) {
   save_tensors(o.out, {conditions.prompt_embeds, conditions.pooled});
   if (!o.taps.empty()) save_tensors(o.taps, taps.tensors());
   bar.clear();
-  write_out("{}: prompt_embeds {}, pooled_prompt_embeds {}\n", o.out.string(), to_string(conditions.prompt_embeds.shape),
-        to_string(conditions.pooled.shape));
+  write_out("{}: prompt_embeds {}, pooled_prompt_embeds {}\n", o.out.string(),
+            to_string(conditions.prompt_embeds.shape), to_string(conditions.pooled.shape));
 }
 
 void run_debug_transformer(const DebugTransformerOptions& o) {
@@ -153,8 +154,8 @@ void run_debug_transformer(const DebugTransformerOptions& o) {
   bar.show("one forward pass");
   Taps taps;
   HostTensor sample{"sample", batch.latents.shape, {}};
-  sample.values = together ? forward(*engine, sizes, batch, o.taps.empty() ? nullptr : &taps)
-                           : forward_each(*engine, sizes, batch);
+  sample.values =
+      together ? forward(*engine, sizes, batch, o.taps.empty() ? nullptr : &taps) : forward_each(*engine, sizes, batch);
   save_tensors(o.out, {sample});
   if (!o.taps.empty()) save_tensors(o.taps, taps.tensors());
   bar.clear();

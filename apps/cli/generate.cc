@@ -29,8 +29,8 @@ Request checked_request(const GenerateOptions& o, Inputs& inputs) {
          "--prompt is required, unless --inputs has prompt_embeds and pooled_prompt_embeds");
   const auto& latents = inputs.given.latents;
   check(!latents || (latents->shape.rank() == 3 && latents->shape[0] == o.count), ErrorCode::invalid_argument,
-        "{}: latents: expected shape ({}, tokens, channels) for --count {}, found {}", o.inputs.string(), o.count, o.count,
-        latents ? to_string(latents->shape) : "");
+        "{}: latents: expected shape ({}, tokens, channels) for --count {}, found {}", o.inputs.string(), o.count,
+        o.count, latents ? to_string(latents->shape) : "");
   check_adapters_exist(o.adapters);
   return request;
 }
@@ -56,10 +56,11 @@ void make_pictures(const GenerateOptions& o, Engine& engine, Request request, co
     save_picture(result.paths[static_cast<size_t>(i)], picture.image,
                  picture_parameters(picture.request, engine.model().configs, result.model_hash, engine.adapter_uses()));
     if (!o.json) {
-      write_out("{}: seed {}, {}x{}, {} steps, {:.3g} s per step, {:.3g} s\n", result.paths[static_cast<size_t>(i)].string(),
-            request.seed, request.width, request.height, request.steps, picture.timings.seconds_per_step,
-            picture.timings.encode_seconds + picture.timings.prepare_seconds + picture.timings.denoise_seconds +
-                picture.timings.decode_seconds);
+      write_out("{}: seed {}, {}x{}, {} steps, {:.3g} s per step, {:.3g} s\n",
+                result.paths[static_cast<size_t>(i)].string(), request.seed, request.width, request.height,
+                request.steps, picture.timings.seconds_per_step,
+                picture.timings.encode_seconds + picture.timings.prepare_seconds + picture.timings.denoise_seconds +
+                    picture.timings.decode_seconds);
     }
     picture.image = {};
     result.pictures.push_back(std::move(picture));

@@ -21,7 +21,7 @@ struct Cell {
 };
 
 struct Grid {
-  Request request;  // of all cells, but for the prompt
+  Request request;                                  // of all cells, but for the prompt
   std::vector<std::vector<AdapterChoice>> columns;  // the first is empty
   std::vector<std::string> labels;                  // of the columns
   std::vector<nlohmann::json> adapters;             // of the columns, for the report
@@ -41,25 +41,28 @@ Grid checked_grid(const GridOptions& o) {
     check_adapters_exist(column);
     grid.labels.push_back(column.empty() ? "no adapter" : describe_adapters(column));
   }
-  const int64_t pixels = ContactSheet::pixels(static_cast<int>(grid.request.width), static_cast<int>(grid.request.height),
-                                              o.prompts.size(), grid.columns.size());
-  expect(pixels <= kMaxSheetPixels, "the sheet would have {} pixels: expected at most {}; take fewer or smaller pictures",
-         pixels, kMaxSheetPixels);
+  const int64_t pixels =
+      ContactSheet::pixels(static_cast<int>(grid.request.width), static_cast<int>(grid.request.height),
+                           o.prompts.size(), grid.columns.size());
+  expect(pixels <= kMaxSheetPixels,
+         "the sheet would have {} pixels: expected at most {}; take fewer or smaller pictures", pixels,
+         kMaxSheetPixels);
   check_writable(o.out);
   return grid;
 }
 
 void report_cell(const GridOptions& o, const Grid& grid, const Cell& cell) {
   if (o.json) return;
-  write_out("{}/{}  \"{}\"  {}  swap {:.2f} ms  {:.3f} s/step\n", grid.cells.size(), o.prompts.size() * grid.columns.size(),
-            one_line(o.prompts[cell.row]), grid.labels[cell.column], 1e3 * cell.change.swap.seconds,
-            cell.timings.seconds_per_step);
+  write_out("{}/{}  \"{}\"  {}  swap {:.2f} ms  {:.3f} s/step\n", grid.cells.size(),
+            o.prompts.size() * grid.columns.size(), one_line(o.prompts[cell.row]), grid.labels[cell.column],
+            1e3 * cell.change.swap.seconds, cell.timings.seconds_per_step);
 }
 
 void note_adapters(Grid& grid, const Engine& engine) {
   grid.adapters.push_back(adapters_json(engine.adapters()));
   std::string hashes;
-  for (const AdapterUse& use : engine.adapter_uses()) hashes += fmt::format("{}{}: {}", hashes.empty() ? "" : ", ", use.name, use.hash);
+  for (const AdapterUse& use : engine.adapter_uses())
+    hashes += fmt::format("{}{}: {}", hashes.empty() ? "" : ", ", use.name, use.hash);
   grid.hashes.push_back(hashes);
 }
 
@@ -136,7 +139,8 @@ void run_grid(const GridOptions& o) {
   const auto engine = open_engine(o.engine, bar);
   bar.show("reading adapters");
   engine->prepare_adapters(grid.columns);
-  ContactSheet sheet(static_cast<int>(grid.request.width), static_cast<int>(grid.request.height), o.prompts, grid.labels);
+  ContactSheet sheet(static_cast<int>(grid.request.width), static_cast<int>(grid.request.height), o.prompts,
+                     grid.labels);
   for (size_t row = 0; row < o.prompts.size(); ++row) {
     for (size_t column = 0; column < grid.columns.size(); ++column) {
       make_cell(o, *engine, grid, {.row = row, .column = column}, bar, sheet);
@@ -145,8 +149,8 @@ void run_grid(const GridOptions& o) {
   grid.model_hash = model_hash(engine->model().folder);
   save_picture(o.out, sheet.image(), sheet_parameters(o, grid, engine->model().configs));
   if (o.json) return print_json(report(o, *engine, grid, watch.lap()));
-  write_out("{}: {} pictures, seed {}, {}x{}, {} steps, {:.3g} s\n", o.out.string(), grid.cells.size(), grid.request.seed,
-            grid.request.width, grid.request.height, grid.request.steps, watch.lap());
+  write_out("{}: {} pictures, seed {}, {}x{}, {} steps, {:.3g} s\n", o.out.string(), grid.cells.size(),
+            grid.request.seed, grid.request.width, grid.request.height, grid.request.steps, watch.lap());
 }
 
 }  // namespace fx::cli

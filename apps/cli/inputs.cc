@@ -36,8 +36,10 @@ Inputs read_inputs(const Path& path) {
   const auto source = open_safetensors(path);
   for (const TensorInfo& info : source->tensors()) {
     if (auto* place = place_of(inputs, info.name)) *place = read_tensor(*source, info);
-    else log_warning("{}: tensor '{}' is not used; known are latents, prompt_embeds, pooled_prompt_embeds, timestep, guidance",
-                     path.string(), info.name);
+    else
+      log_warning(
+          "{}: tensor '{}' is not used; known are latents, prompt_embeds, pooled_prompt_embeds, timestep, guidance",
+          path.string(), info.name);
   }
   return inputs;
 }

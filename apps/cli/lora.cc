@@ -37,7 +37,10 @@ std::vector<float> distinct_scales(const Modules& modules) {
 
 Inspection inspect(const LoraInspectOptions& o) {
   AdapterFile file = read_adapter_file(o.file);
-  Inspection result{.name = file.name, .hash = file.hash, .sha256 = sha256_file(o.file), .report = file.report,
+  Inspection result{.name = file.name,
+                    .hash = file.hash,
+                    .sha256 = sha256_file(o.file),
+                    .report = file.report,
                     .scales = distinct_scales(file.modules)};
   if (o.model.empty()) return result;
   const Skeleton skeleton(o.model);
@@ -51,20 +54,28 @@ json to_json(const LoraInspectOptions& o, const Inspection& found) {
   json ranks = json::object(), components = json::object();
   for (const auto& [rank, modules] : report.ranks) ranks[std::to_string(rank)] = modules;
   for (const auto& [component, modules] : report.modules) components[std::string(name(component))] = modules;
-  json result = {{"file", o.file.string()},   {"name", found.name},
-                 {"format", report.format},   {"bytes", report.bytes},
-                 {"sha256", found.sha256},    {"autov2", found.hash},
-                 {"rank", report.rank_summary()}, {"ranks", ranks},
-                 {"scales", found.scales},    {"components", components},
-                 {"targets", report.targets}, {"dtypes", report.dtypes},
-                 {"ignored", report.ignored}, {"warnings", report.warnings},
-                 {"trigger_words", report.trigger_words}, {"metadata", report.metadata}};
+  json result = {{"file", o.file.string()},
+                 {"name", found.name},
+                 {"format", report.format},
+                 {"bytes", report.bytes},
+                 {"sha256", found.sha256},
+                 {"autov2", found.hash},
+                 {"rank", report.rank_summary()},
+                 {"ranks", ranks},
+                 {"scales", found.scales},
+                 {"components", components},
+                 {"targets", report.targets},
+                 {"dtypes", report.dtypes},
+                 {"ignored", report.ignored},
+                 {"warnings", report.warnings},
+                 {"trigger_words", report.trigger_words},
+                 {"metadata", report.metadata}};
   if (found.model.empty()) return result;
   result["model"] = {{"folder", o.model.string()}, {"name", found.model}};
   result["matched"] = report.matched;
   result["unmatched"] = report.unmatched;
-  result["counts"] = {{"matched", report.matched.size()}, {"unmatched", report.unmatched.size()},
-                      {"ignored", report.ignored.size()}};
+  result["counts"] = {
+      {"matched", report.matched.size()}, {"unmatched", report.unmatched.size()}, {"ignored", report.ignored.size()}};
   return result;
 }
 
@@ -114,14 +125,15 @@ void run_lora_convert(const LoraConvertOptions& o) {
   const Adapter adapter = read_adapter(o.in, skeleton.adapter_target());
   for (const std::string& warning : adapter.report.warnings) log(LogLevel::warning, one_line(warning));
   if (!adapter.report.unmatched.empty()) {
-    log_warning("keys that match nothing in {} are left out: {}", skeleton.configs.name, listed(adapter.report.unmatched));
+    log_warning("keys that match nothing in {} are left out: {}", skeleton.configs.name,
+                listed(adapter.report.unmatched));
   }
   {
     const SignalHold hold;
     write_diffusers_adapter(o.out, adapter, skeleton.adapter_target(), o.dtype);
   }
   write_out("{}: {} modules, rank {}, {}\n", o.out.string(), to_diffusers(adapter, skeleton.adapter_target()).size(),
-        adapter.report.rank_summary(), name(o.dtype));
+            adapter.report.rank_summary(), name(o.dtype));
 }
 
 }  // namespace fx::cli

@@ -21,9 +21,7 @@ int run(int argc, char** argv) {
   } catch (const fx::Error& error) {
     fx::cli::print_error(error.what());
     return error.code() == fx::ErrorCode::cancelled ? fx::cli::kExitInterrupted : kExitFailed;
-  } catch (const std::bad_alloc&) {
-    fx::cli::print_error("out of memory");
-  } catch (const std::exception& error) {
+  } catch (const std::bad_alloc&) { fx::cli::print_error("out of memory"); } catch (const std::exception& error) {
     fx::cli::print_error(error.what());
   }
   return kExitFailed;

@@ -1,10 +1,10 @@
 // fluxswap model inspect.
+#include "pipeline/model.h"
+#include <nlohmann/json.hpp>
 #include "commands.h"
 #include "console.h"
 #include "io/json_file.h"
 #include "io/safetensors.h"
-#include <nlohmann/json.hpp>
-#include "pipeline/model.h"
 #include "pipeline/request.h"
 #include "skeleton.h"
 
@@ -15,7 +15,7 @@ using nlohmann::json;
 
 struct ComponentFiles {
   std::string folder;
-  int64_t parameters = 0;               // that we use
+  int64_t parameters = 0;                 // that we use
   std::map<std::string, uint64_t> bytes;  // dtype -> bytes in files
 };
 
@@ -58,8 +58,12 @@ json to_json(const Path& folder, const ModelConfigs& configs, const std::vector<
           {"f32_bytes", 4 * parameter_count(components)},
           {"hash", model_hash(folder)},
           {"size_multiple", configs.size_multiple()},
-          {"defaults", {{"width", defaults.width}, {"height", defaults.height}, {"steps", defaults.steps},
-                        {"guidance", defaults.guidance}, {"max_sequence_length", defaults.max_sequence_length}}}};
+          {"defaults",
+           {{"width", defaults.width},
+            {"height", defaults.height},
+            {"steps", defaults.steps},
+            {"guidance", defaults.guidance},
+            {"max_sequence_length", defaults.max_sequence_length}}}};
 }
 
 // 11901408320 -> "11.9 G", to be followed by the unit
@@ -75,18 +79,19 @@ void print_table(const ModelConfigs& configs, const std::vector<ComponentFiles>&
   const Request defaults = completed({}, configs);
   write_out("{}\n", one_line(name));
   write_out("transformer     {} double and {} single blocks, hidden {}, {} heads of {}, rope axes ({}), {}\n",
-        flux.double_blocks, flux.single_blocks, flux.hidden(), flux.heads, flux.head_dim, fmt::join(flux.axes_dim, ", "),
-        flux.guidance_embed ? "with guidance embedding" : "without guidance embedding");
+            flux.double_blocks, flux.single_blocks, flux.hidden(), flux.heads, flux.head_dim,
+            fmt::join(flux.axes_dim, ", "),
+            flux.guidance_embed ? "with guidance embedding" : "without guidance embedding");
   write_out("text_encoder    CLIP, {} layers, hidden {}, {} tokens\n", clip.layers, clip.hidden, clip.max_positions);
   write_out("text_encoder_2  T5, {} layers, hidden {}\n", t5.layers, t5.hidden);
-  write_out("vae             {} latent channels, {} pixels per latent, levels ({})\n", vae.latent_channels, vae.factor(),
-        fmt::join(vae.block_channels, ", "));
+  write_out("vae             {} latent channels, {} pixels per latent, levels ({})\n", vae.latent_channels,
+            vae.factor(), fmt::join(vae.block_channels, ", "));
   write_out("scheduler       {}\n", scheduler.use_dynamic_shifting
-                                    ? fmt::format("shift from {} to {} with the size of the picture", scheduler.base_shift,
-                                                  scheduler.max_shift)
-                                    : fmt::format("shift {}", scheduler.shift));
+                                        ? fmt::format("shift from {} to {} with the size of the picture",
+                                                      scheduler.base_shift, scheduler.max_shift)
+                                        : fmt::format("shift {}", scheduler.shift));
   write_out("defaults        {}x{} pixels, {} steps; sizes are multiples of {}\n", defaults.width, defaults.height,
-        defaults.steps, configs.size_multiple());
+            defaults.steps, configs.size_multiple());
   for (const ComponentFiles& component : components) {
     std::string files;
     for (const auto& [dtype, bytes] : component.bytes) {
@@ -94,7 +99,8 @@ void print_table(const ModelConfigs& configs, const std::vector<ComponentFiles>&
     }
     write_out("{:<15} {} parameters{}\n", component.folder, component.parameters, files);
   }
-  write_out("memory          {}B for the weights in f32\n", rounded(4.0 * static_cast<double>(parameter_count(components))));
+  write_out("memory          {}B for the weights in f32\n",
+            rounded(4.0 * static_cast<double>(parameter_count(components))));
 }
 
 }  // namespace

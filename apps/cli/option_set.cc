@@ -47,7 +47,8 @@ CLI::Option* OptionSet::path(const std::string& name, const std::string& type, c
   });
 }
 
-CLI::Option* OptionSet::integer(const std::string& name, const std::string& help, int& target, int64_t min, int64_t max) {
+CLI::Option* OptionSet::integer(const std::string& name, const std::string& help, int& target, int64_t min,
+                                int64_t max) {
   return one(name, "N", help, [name, &target, min, max](const std::string& value) {
     target = static_cast<int>(parse_int(name, value, min, max));
   });
@@ -57,8 +58,8 @@ CLI::Option* OptionSet::word(const std::string& name, const std::string& help, s
                              const std::vector<std::string>& words) {
   const std::string list = fmt::format("{}", fmt::join(words, "|"));
   return one(name, list, help, [name, words, list, &target](const std::string& value) {
-    expect(std::find(words.begin(), words.end(), value) != words.end(), "{}: expected one of {}, found '{}'", name, list,
-           value);
+    expect(std::find(words.begin(), words.end(), value) != words.end(), "{}: expected one of {}, found '{}'", name,
+           list, value);
     target = value;
   });
 }
@@ -72,16 +73,17 @@ void OptionSet::json(bool& target) { flag("--json", "print one JSON object on st
 void OptionSet::engine(EngineOptions& target) {
   model(target.model);
   word("--device", "where to compute (default auto: cpu)", target.device, {"auto", "cpu", "cuda"});
-  word("--precision", "of the computation (default auto: f32 on a CPU)", target.precision, {"auto", "f32", "bf16", "fp8"});
+  word("--precision", "of the computation (default auto: f32 on a CPU)", target.precision,
+       {"auto", "f32", "bf16", "fp8"});
   integer("--threads", "CPU threads (default: all cores)", target.threads, 1, kMaxThreads);
-  flag("--reference", "compute with the slow reference back-end, to compare with", target.reference)->group("Debugging");
+  flag("--reference", "compute with the slow reference back-end, to compare with", target.reference)
+      ->group("Debugging");
 }
 
 void OptionSet::size(int64_t& width, int64_t& height) {
   for (auto [name, target] : {std::pair{"--width", &width}, std::pair{"--height", &height}}) {
-    one(name, "PIXELS", "multiple of 16 (default: what the VAE's config says)", [name, target](const std::string& value) {
-      *target = parse_int(name, value, 1, kMaxPixels);
-    });
+    one(name, "PIXELS", "multiple of 16 (default: what the VAE's config says)",
+        [name, target](const std::string& value) { *target = parse_int(name, value, 1, kMaxPixels); });
   }
 }
 

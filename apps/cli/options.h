@@ -45,7 +45,7 @@ struct GenerateOptions {
 struct GridOptions {
   EngineOptions engine;
   PictureOptions picture;
-  std::vector<std::string> prompts;                // rows
+  std::vector<std::string> prompts;                 // rows
   std::vector<std::vector<AdapterChoice>> columns;  // after the first, which has no adapter
   Path out;
   bool json = false;

@@ -31,8 +31,9 @@ std::string clock(double seconds) {
 
 std::string denoise_line(const Progress& progress, int bar_width) {
   const int filled = progress.steps > 0 ? bar_width * progress.step / progress.steps : 0;
-  std::string line = fmt::format("[{}{}] {}/{}", std::string(static_cast<size_t>(filled), '#'),
-                                 std::string(static_cast<size_t>(bar_width - filled), '-'), progress.step, progress.steps);
+  std::string line =
+      fmt::format("[{}{}] {}/{}", std::string(static_cast<size_t>(filled), '#'),
+                  std::string(static_cast<size_t>(bar_width - filled), '-'), progress.step, progress.steps);
   if (progress.step == 0) return line;
   return line + fmt::format("  {:.3g} s/step  {} left", progress.seconds_per_step,
                             clock(progress.seconds_per_step * (progress.steps - progress.step)));

@@ -34,9 +34,7 @@ AdapterChange use_adapters(Engine& engine, const std::vector<AdapterChoice>& ada
 Request make_request(const PictureOptions& options, const std::string& prompt, const ModelConfigs& configs) {
   try {
     decode_utf8(prompt);
-  } catch (const Error& error) {
-    fail(error.code(), "--prompt: {}", error.what());
-  }
+  } catch (const Error& error) { fail(error.code(), "--prompt: {}", error.what()); }
   Request request{.prompt = prompt,
                   .width = options.width,
                   .height = options.height,
@@ -48,9 +46,7 @@ Request make_request(const PictureOptions& options, const std::string& prompt, c
   request.seed = options.seed ? *options.seed : std::random_device{}();
   try {
     return completed(request, configs);
-  } catch (const Error& error) {
-    throw UsageError(error.what());
-  }
+  } catch (const Error& error) { throw UsageError(error.what()); }
 }
 
 void check_adapters_exist(const std::vector<AdapterChoice>& adapters) {

@@ -16,12 +16,13 @@ std::mutex& hold_mutex() {
   return *mutex;
 }
 
-void write_error(std::string_view text) { [[maybe_unused]] const ssize_t ignored = ::write(2, text.data(), text.size()); }
+void write_error(std::string_view text) {
+  [[maybe_unused]] const ssize_t ignored = ::write(2, text.data(), text.size());
+}
 
 [[noreturn]] void wait_and_exit(sigset_t signals) {
   int signal = 0;
-  while (sigwait(&signals, &signal) != 0) {
-  }
+  while (sigwait(&signals, &signal) != 0) {}
   hold_mutex().lock();
   if (::isatty(2)) write_error("\r\x1b[K");  // the progress bar
   write_error("fluxswap: error: interrupted\n");

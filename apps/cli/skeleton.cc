@@ -15,8 +15,8 @@ Skeleton::Skeleton(const Path& folder)
       clip_(text_encoder, configs.clip),
       t5_(text_encoder_2, configs.t5),
       decoder_(vae, configs.vae),
-      transformer_names_(flux_name_map({configs.flux.double_blocks, configs.flux.single_blocks, configs.flux.hidden(),
-                                        configs.flux.mlp_hidden()})),
+      transformer_names_(flux_name_map(
+          {configs.flux.double_blocks, configs.flux.single_blocks, configs.flux.hidden(), configs.flux.mlp_hidden()})),
       clip_names_(clip_name_map(parameter_names(text_encoder))),
       t5_names_(t5_name_map(parameter_names(text_encoder_2))) {
   target_.add(Component::transformer, transformer_names_, transformer);

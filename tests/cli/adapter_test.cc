@@ -74,7 +74,8 @@ TEST_F(AdapterTest, KeysWithoutAPlaceAreAWarning) {
 }
 
 TEST_F(AdapterTest, Inspect) {
-  const auto json = nlohmann::json::parse(expect_success({"lora", "inspect", lora_.string(), "--model", model_.string(), "--json"}));
+  const auto json =
+      nlohmann::json::parse(expect_success({"lora", "inspect", lora_.string(), "--model", model_.string(), "--json"}));
   EXPECT_EQ(json.at("format"), "PEFT/diffusers");
   EXPECT_EQ(json.at("matched").size(), tensors_.size());
   EXPECT_EQ(json.at("unmatched").size(), 0u);
@@ -88,10 +89,12 @@ TEST_F(AdapterTest, ConvertedFileMakesTheSamePicture) {
   expect_success({"lora", "convert", lora_.string(), converted, "--model", model_.string()});
   expect_success(generate({"--lora", lora_.string(), "--save-latents", path("a.safetensors")}));
   expect_success(generate({"--lora", converted, "--save-latents", path("b.safetensors")}));
-  const auto a = read_tensors(temp_ / "a.safetensors").at("latents"), b = read_tensors(temp_ / "b.safetensors").at("latents");
+  const auto a = read_tensors(temp_ / "a.safetensors").at("latents"),
+             b = read_tensors(temp_ / "b.safetensors").at("latents");
   ASSERT_EQ(a.values.size(), b.values.size());
   for (size_t i = 0; i < a.values.size(); ++i) ASSERT_NEAR(a.values[i], b.values[i], 1e-5);
-  expect_failure(1, {"lora", "convert", lora_.string(), path("no/where.safetensors"), "--model", model_.string()}, {"folder"});
+  expect_failure(1, {"lora", "convert", lora_.string(), path("no/where.safetensors"), "--model", model_.string()},
+                 {"folder"});
 }
 
 }  // namespace

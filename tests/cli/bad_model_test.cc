@@ -66,8 +66,9 @@ TEST_F(BadModelTest, WrongMissingAndUnexpectedTensorsAreListedTogether) {
   wrong.values.resize(wrong.values.size() - 1);
   wrong.shape[0] -= 1;
   write_tensors(weights_, tensors);
-  expect_refused({"4 problems", "missing final_layer.linear.bias", "missing double_blocks.0.img_attn.norm.query_norm.scale",
-                  "unexpected stray.weight", "x_embedder.bias: expected (64), found (63)"});
+  expect_refused({"4 problems", "missing final_layer.linear.bias",
+                  "missing double_blocks.0.img_attn.norm.query_norm.scale", "unexpected stray.weight",
+                  "x_embedder.bias: expected (64), found (63)"});
 }
 
 TEST_F(BadModelTest, ConfigsWeCannotRun) {

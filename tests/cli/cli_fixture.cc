@@ -54,9 +54,13 @@ void replace_header(const fs::path& file, const nlohmann::json& header) {
 
 Arguments CliTest::generate_with(const fs::path& model, const Arguments& more) const {
   Arguments all = {"generate", "--model", model.string()};
-  const std::vector<std::pair<std::string, std::string>> usual = {
-      {"--prompt", "A red star, 35mm"}, {"--max-sequence-length", "24"}, {"--width", "40"}, {"--height", "40"},
-      {"--steps", "2"},                 {"--seed", "7"},                 {"--out", path("out.png")}};
+  const std::vector<std::pair<std::string, std::string>> usual = {{"--prompt", "A red star, 35mm"},
+                                                                  {"--max-sequence-length", "24"},
+                                                                  {"--width", "40"},
+                                                                  {"--height", "40"},
+                                                                  {"--steps", "2"},
+                                                                  {"--seed", "7"},
+                                                                  {"--out", path("out.png")}};
   for (const auto& [option, value] : usual) {
     if (std::ranges::find(more, option) == more.end()) all.insert(all.end(), {option, value});
   }

@@ -37,14 +37,15 @@ TEST_F(CompareTest, LatentsAndTapsOfBothBackEnds) {
       ASSERT_TRUE(taps.contains(name)) << name;
       expect_golden(name, taps.at(name));
     }
-    for (const char* name : {"vec", "single_blocks.0", "single_blocks.1", "vae.decoder"}) EXPECT_TRUE(taps.contains(name)) << name;
+    for (const char* name : {"vec", "single_blocks.0", "single_blocks.1", "vae.decoder"})
+      EXPECT_TRUE(taps.contains(name)) << name;
   }
 }
 
 TEST_F(CompareTest, GivenInputsReplaceSeedAndPrompt) {
   const std::string encoded = path("encoded.safetensors"), noise = path("noise.safetensors");
-  expect_success({"debug", "encode", "--model", model_.string(), "--prompt", "A red star, 35mm", "--max-sequence-length", "24",
-                  "--out", encoded});
+  expect_success({"debug", "encode", "--model", model_.string(), "--prompt", "A red star, 35mm",
+                  "--max-sequence-length", "24", "--out", encoded});
   expect_golden("prompt_embeds", read_tensors(encoded).at("prompt_embeds"));
   expect_golden("pooled_prompt_embeds", read_tensors(encoded).at("pooled_prompt_embeds"));
   expect_success(golden_case({"--save-latents", path("direct.safetensors")}));
@@ -61,7 +62,8 @@ TEST_F(CompareTest, InputsThatDoNotFit) {
   wrong.shape[1] -= 1;
   wrong.values.resize(static_cast<size_t>(wrong.shape.count()));
   write_tensors(temp_ / "wrong.safetensors", {{"latents", wrong}});
-  expect_failure(1, golden_case({"--inputs", path("wrong.safetensors")}), {"latents: expected (1, 35, 64), found (1, 34, 64)"});
+  expect_failure(1, golden_case({"--inputs", path("wrong.safetensors")}),
+                 {"latents: expected (1, 35, 64), found (1, 34, 64)"});
   wrong.values[0] = INFINITY;
   write_tensors(temp_ / "wrong.safetensors", {{"latents", wrong}});
   expect_failure(1, golden_case({"--inputs", path("wrong.safetensors")}), {"latents", "finite"});
@@ -75,8 +77,12 @@ TEST_F(CompareTest, TransformerForwardIsTheFirstStep) {
                     {"prompt_embeds", golden_.tensor("prompt_embeds")},
                     {"pooled_prompt_embeds", golden_.tensor("pooled_prompt_embeds")},
                     {"timestep", {"timestep", {1}, {golden_.tensor("sigmas").values[0]}}}};
-  const Arguments command = {"debug", "transformer", "--model", model_.string(), "--inputs", path("inputs.safetensors"),
-                             "--out", path("sample.safetensors"), "--width", golden_.text("width"), "--height", golden_.text("height")};
+  const Arguments command = {"debug",    "transformer",
+                             "--model",  model_.string(),
+                             "--inputs", path("inputs.safetensors"),
+                             "--out",    path("sample.safetensors"),
+                             "--width",  golden_.text("width"),
+                             "--height", golden_.text("height")};
   write_tensors(temp_ / "inputs.safetensors", inputs);
   Arguments tapped = command;
   tapped.insert(tapped.end(), {"--taps", path("taps.safetensors")});
@@ -89,7 +95,8 @@ TEST_F(CompareTest, TransformerForwardIsTheFirstStep) {
   for (auto* name : {"latents", "prompt_embeds", "pooled_prompt_embeds"}) {
     HostTensor& tensor = inputs.at(name);
     tensor.shape[0] = 2;
-    tensor.values.insert(tensor.values.end(), tensor.values.begin(), tensor.values.begin() + static_cast<int64_t>(tensor.values.size()));
+    tensor.values.insert(tensor.values.end(), tensor.values.begin(),
+                         tensor.values.begin() + static_cast<int64_t>(tensor.values.size()));
   }
   for (const float second : {golden_.tensor("sigmas").values[0], 0.5f}) {
     inputs["timestep"] = {"timestep", {2}, {golden_.tensor("sigmas").values[0], second}};
@@ -104,8 +111,10 @@ TEST_F(CompareTest, TransformerForwardIsTheFirstStep) {
 
 TEST_F(CompareTest, TransformerSaysWhatItNeeds) {
   write_tensors(temp_ / "inputs.safetensors", {{"latents", golden_.tensor("noise")}});
-  const Arguments command = {"debug", "transformer", "--model", model_.string(), "--inputs", path("inputs.safetensors"),
-                             "--out", path("sample.safetensors")};
+  const Arguments command = {"debug",    "transformer",
+                             "--model",  model_.string(),
+                             "--inputs", path("inputs.safetensors"),
+                             "--out",    path("sample.safetensors")};
   expect_failure(1, command, {"prompt_embeds is missing"});
   write_tensors(temp_ / "inputs.safetensors", {{"latents", golden_.tensor("noise")},
                                                {"prompt_embeds", golden_.tensor("prompt_embeds")},
@@ -115,17 +124,18 @@ TEST_F(CompareTest, TransformerSaysWhatItNeeds) {
 }
 
 TEST_F(CompareTest, TokensSigmasAndNoise) {
-  auto json = nlohmann::json::parse(expect_success({"debug", "tokens", "--model", model_.string(), "--prompt", "A red star, 35mm",
-                                                    "--max-sequence-length", "24", "--json"}));
+  auto json = nlohmann::json::parse(expect_success({"debug", "tokens", "--model", model_.string(), "--prompt",
+                                                    "A red star, 35mm", "--max-sequence-length", "24", "--json"}));
   EXPECT_EQ(json.at("clip").at("ids").get<std::vector<int32_t>>(), golden_.integers("clip_ids"));
   EXPECT_EQ(json.at("t5").at("ids").get<std::vector<int32_t>>(), golden_.integers("t5_ids"));
 
-  json = nlohmann::json::parse(expect_success({"debug", "sigmas", "--model", model_.string(), "--width", "56", "--height", "40",
-                                               "--steps", "4", "--json"}));
+  json = nlohmann::json::parse(expect_success(
+      {"debug", "sigmas", "--model", model_.string(), "--width", "56", "--height", "40", "--steps", "4", "--json"}));
   const auto sigmas = json.at("sigmas").get<std::vector<float>>();
   EXPECT_LT(test::relative_error(sigmas, golden_.tensor("sigmas").values), 1e-6);
 
-  expect_success({"debug", "noise", "--seed", golden_.text("seed"), "--shape", "1,16,10,14", "--out", path("noise.safetensors")});
+  expect_success(
+      {"debug", "noise", "--seed", golden_.text("seed"), "--shape", "1,16,10,14", "--out", path("noise.safetensors")});
   const HostTensor noise = read_tensors(temp_ / "noise.safetensors").at("noise");
   EXPECT_EQ(noise.shape, Shape({1, 16, 10, 14}));
   EXPECT_EQ(noise.values[0], golden_.tensor("noise").values[0]);

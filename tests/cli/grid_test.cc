@@ -9,17 +9,32 @@ class GridTest : public CliTest {
  protected:
   const std::string all_ = (kGolden / "tiny-schnell/loras/all-linears.safetensors").string();
   Arguments grid(const Arguments& more) const {
-    Arguments all = {"grid", "--model", model_.string(), "--max-sequence-length", "24", "--width", "40", "--height", "48",
-                     "--steps", "2", "--seed", "7", "--out", path("sheet.png")};
+    Arguments all = {"grid",
+                     "--model",
+                     model_.string(),
+                     "--max-sequence-length",
+                     "24",
+                     "--width",
+                     "40",
+                     "--height",
+                     "48",
+                     "--steps",
+                     "2",
+                     "--seed",
+                     "7",
+                     "--out",
+                     path("sheet.png")};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
 };
 
 TEST_F(GridTest, ALineForEachImage) {
-  const std::string out = expect_success(grid({"--prompt", "a star", "[b, c]", "--prompt", "{}", "--lora", lora_.string() + ":0.5", all_}));
+  const std::string out =
+      expect_success(grid({"--prompt", "a star", "[b, c]", "--prompt", "{}", "--lora", lora_.string() + ":0.5", all_}));
   EXPECT_EQ(std::count(out.begin(), out.end(), '\n'), 10);  // 3 x 3, and the sheet
-  for (const char* part : {"\"a star\"  no adapter", "\"[b, c]\"  attention:0.5", "\"{}\"  all-linears", "s/step", "swap"}) {
+  for (const char* part :
+       {"\"a star\"  no adapter", "\"[b, c]\"  attention:0.5", "\"{}\"  all-linears", "s/step", "swap"}) {
     EXPECT_THAT(out, ::testing::HasSubstr(part));
   }
   const PngFile sheet = read_png(temp_ / "sheet.png");
@@ -35,13 +50,15 @@ TEST_F(GridTest, ALineForEachImage) {
 TEST_F(GridTest, CellsEqualSinglePictures) {
   expect_success(grid({"--prompt", "a star", "--lora", lora_.string(), all_ + ":0.5+" + lora_.string()}));
   const Image sheet = read_png(temp_ / "sheet.png").image;
-  const std::vector<Arguments> columns = {{}, {"--lora", lora_.string()}, {"--lora", all_ + ":0.5", "--lora", lora_.string()}};
+  const std::vector<Arguments> columns = {
+      {}, {"--lora", lora_.string()}, {"--lora", all_ + ":0.5", "--lora", lora_.string()}};
   for (size_t column = 0; column < columns.size(); ++column) {
     Arguments more = {"--prompt", "a star", "--height", "48"};
     more.insert(more.end(), columns[column].begin(), columns[column].end());
     expect_success(generate(more));
     const Image single = read_png(temp_ / "out.png").image;
-    const size_t left = static_cast<size_t>(sheet.width) - (3 - column) * 48, top = static_cast<size_t>(sheet.height) - 56;
+    const size_t left = static_cast<size_t>(sheet.width) - (3 - column) * 48,
+                 top = static_cast<size_t>(sheet.height) - 56;
     for (size_t y = 0; y < 48; ++y) {
       const auto* row = sheet.rgb.data() + 3 * ((top + y) * static_cast<size_t>(sheet.width) + left);
       ASSERT_TRUE(std::equal(row, row + 3 * 40, single.rgb.data() + 3 * 40 * y)) << column << " " << y;
@@ -50,7 +67,8 @@ TEST_F(GridTest, CellsEqualSinglePictures) {
 }
 
 TEST_F(GridTest, JsonIsOneObject) {
-  const auto json = nlohmann::json::parse(expect_success(grid({"--prompt", "a", "b", "--lora", lora_.string(), "--json"})));
+  const auto json =
+      nlohmann::json::parse(expect_success(grid({"--prompt", "a", "b", "--lora", lora_.string(), "--json"})));
   EXPECT_EQ(json.at("images").size(), 4u);
   EXPECT_EQ(json.at("images").at(1).at("adapter"), "attention");
   EXPECT_FALSE(json.at("images").at(1).at("swap").at("slots_grew"));  // room was made before the first picture
@@ -60,8 +78,9 @@ TEST_F(GridTest, JsonIsOneObject) {
 TEST_F(GridTest, BadRequests) {
   expect_failure(1, grid({"--prompt", "a", "--lora", path("nowhere.safetensors")}), {"nowhere.safetensors"});
   expect_failure(1, grid({"--prompt", "a", "\xff"}), {"UTF-8"});
-  expect_failure(2, {"grid", "--model", model_.string(), "--prompt", "a", "--width", "8192", "--height", "8192", "--lora",
-                     lora_.string(), lora_.string(), lora_.string(), lora_.string(), "--out", path("s.png")},
+  expect_failure(2,
+                 {"grid", "--model", model_.string(), "--prompt", "a", "--width", "8192", "--height", "8192", "--lora",
+                  lora_.string(), lora_.string(), lora_.string(), lora_.string(), "--out", path("s.png")},
                  {"pixels"});
 }
 
@@ -74,7 +93,8 @@ TEST_F(GridTest, ModelInspect) {
   for (const auto& component : json.at("components")) parameters += component.at("parameters").get<int64_t>();
   EXPECT_EQ(json.at("parameters"), parameters);
   EXPECT_EQ(json.at("f32_bytes"), 4 * parameters);
-  EXPECT_THAT(expect_success({"model", "inspect", model_.string()}), ::testing::HasSubstr("2 double and 2 single blocks"));
+  EXPECT_THAT(expect_success({"model", "inspect", model_.string()}),
+              ::testing::HasSubstr("2 double and 2 single blocks"));
   expect_failure(1, {"model", "inspect", path("nowhere")}, {"nowhere"});
 }
 

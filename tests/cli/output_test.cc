@@ -79,9 +79,7 @@ TEST_F(OutputTest, DefaultNamesAreNeverTakenTwice) {
   EXPECT_THAT(temp_.names(), ::testing::UnorderedElementsAre("fluxswap-7.png", "fluxswap-7-2.png"));
 }
 
-TEST_F(OutputTest, NothingIsSaidInAPipeButTheResult) {
-  EXPECT_EQ(run_fluxswap(generate()).err, "");
-}
+TEST_F(OutputTest, NothingIsSaidInAPipeButTheResult) { EXPECT_EQ(run_fluxswap(generate()).err, ""); }
 
 // Before any work: the model is not even looked for.
 TEST_F(OutputTest, UnwritableOutputs) {
@@ -118,14 +116,14 @@ TEST_F(OutputTest, InterruptedInTheMiddle) {
   for (const int signal : {SIGINT, SIGTERM}) {
     const auto start = std::chrono::steady_clock::now();
     const auto later = [=] { return std::chrono::steady_clock::now() - start > std::chrono::milliseconds(400); };
-    expect_failure(130, generate({"--reference", "--steps", "1000", "--width", "80", "--height", "80"}), {"interrupted"},
-                   {.signal = signal, .when = later});
+    expect_failure(130, generate({"--reference", "--steps", "1000", "--width", "80", "--height", "80"}),
+                   {"interrupted"}, {.signal = signal, .when = later});
   }
 }
 
 TEST_F(OutputTest, InterruptedBetweenPicturesKeepsWholeOnes) {
-  const CommandResult result = run_fluxswap(generate({"--count", "9999"}), {
-      .signal = SIGINT, .when = [&] { return fs::exists(temp_ / "out-0003.png"); }});
+  const CommandResult result = run_fluxswap(
+      generate({"--count", "9999"}), {.signal = SIGINT, .when = [&] { return fs::exists(temp_ / "out-0003.png"); }});
   EXPECT_EQ(result.status, 130);
   EXPECT_THAT(result.err, "fluxswap: error: interrupted\n");
   for (const std::string& name : temp_.names()) EXPECT_EQ(read_png(temp_ / name).image.width, 40) << name;

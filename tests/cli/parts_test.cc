@@ -26,7 +26,8 @@ TEST(Values, AdaptersAndTheirScales) {
   EXPECT_EQ(parse_adapter(colon + ":3"), (AdapterChoice{colon, 3.0f}));
   EXPECT_EQ(parse_adapter("gone:x"), (AdapterChoice{"gone:x", 1.0f}));
   EXPECT_THROW(parse_adapter(plain + ":x"), UsageError);
-  EXPECT_THAT(parse_adapter_set(plain + ":0.5+" + colon), ElementsAre(AdapterChoice{plain, 0.5f}, AdapterChoice{colon, 1.0f}));
+  EXPECT_THAT(parse_adapter_set(plain + ":0.5+" + colon),
+              ElementsAre(AdapterChoice{plain, 0.5f}, AdapterChoice{colon, 1.0f}));
   EXPECT_THAT(parse_adapter_set(plus), ElementsAre(AdapterChoice{plus, 1.0f}));
   EXPECT_THAT(parse_adapter_set(plus + ":0.5"), ElementsAre(AdapterChoice{plus, 0.5f}));
 }

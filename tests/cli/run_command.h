@@ -9,17 +9,17 @@
 namespace fx::testing {
 
 struct CommandResult {
-  int status = -1;        // exit status; 128 + n for death by signal n
+  int status = -1;  // exit status; 128 + n for death by signal n
   std::string out, err;
   size_t error_lines() const;
 };
 
 struct CommandOptions {
-  std::filesystem::path folder;         // to run in; empty: the present one
-  std::string stdout_file;              // instead of collecting; "-" closes it
-  long max_file_size = -1;              // bytes, as ulimit -f
-  long max_memory = -1;                 // bytes of address space, as ulimit -v
-  int signal = 0;                       // to be sent once `when` is true
+  std::filesystem::path folder;  // to run in; empty: the present one
+  std::string stdout_file;       // instead of collecting; "-" closes it
+  long max_file_size = -1;       // bytes, as ulimit -f
+  long max_memory = -1;          // bytes of address space, as ulimit -v
+  int signal = 0;                // to be sent once `when` is true
   std::function<bool()> when;
 };
 

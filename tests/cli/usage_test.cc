@@ -64,8 +64,15 @@ TEST_F(UsageTest, PicturesArePng) {
 TEST_F(UsageTest, HelpAndVersionAreNotErrors) {
   EXPECT_THAT(expect_success({"--version"}), ::testing::MatchesRegex("fluxswap [0-9.]+\n"));
   EXPECT_THAT(expect_success({"--help"}), ::testing::HasSubstr("Examples:"));
-  for (const Arguments& command : {Arguments{"generate"}, {"grid"}, {"lora", "inspect"}, {"lora", "convert"}, {"model", "inspect"},
-                                   {"debug", "tokens"}, {"debug", "sigmas"}, {"debug", "noise"}, {"debug", "encode"},
+  for (const Arguments& command : {Arguments{"generate"},
+                                   {"grid"},
+                                   {"lora", "inspect"},
+                                   {"lora", "convert"},
+                                   {"model", "inspect"},
+                                   {"debug", "tokens"},
+                                   {"debug", "sigmas"},
+                                   {"debug", "noise"},
+                                   {"debug", "encode"},
                                    {"debug", "transformer"}}) {
     Arguments all = command;
     all.push_back("--help");
