@@ -5,9 +5,7 @@ find_package(nlohmann_json 3.11 REQUIRED) # nlohmann-json3-dev
 find_package(CLI11 2.1 REQUIRED)          # libcli11-dev
 find_package(PNG 1.6 REQUIRED)            # libpng-dev
 find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto)  # libssl-dev
-find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(Threads REQUIRED)
-find_package(dnnl 2.6 REQUIRED)           # libdnnl-dev
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)            # libutf8proc-dev
 if(FLUXSWAP_TESTS)

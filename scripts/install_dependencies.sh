@@ -7,10 +7,9 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build pkg-config
   libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev libpng-dev libssl-dev
-  libdnnl-dev ocl-icd-opencl-dev # the CMake package of libdnnl-dev asks for OpenCL
   libutf8proc-dev libgtest-dev libgmock-dev libbenchmark-dev
 )
-test_packages=(python3 clang-14 libclang-rt-14-dev libomp-14-dev)
+test_packages=(python3 clang-14 libclang-rt-14-dev)
 
 case "${1:-}" in
   '') ;;

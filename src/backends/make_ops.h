@@ -10,7 +10,7 @@ namespace fx {
 // Double accumulation, plain loops, one thread: the executable definition of every operation. Slow on purpose.
 std::unique_ptr<Ops> make_reference_ops();
 
-// oneDNN and OpenMP threads, f32. `threads` 0 takes all cores. Results are bitwise the same for the same shapes and
+// CPU threads, f32. `threads` 0 takes all cores. Results are bitwise the same for the same shapes and
 // thread count.
 std::unique_ptr<Ops> make_cpu_ops(int threads = 0);
 
