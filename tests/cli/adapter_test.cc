@@ -3,7 +3,7 @@
 
 #include "cli_fixture.h"
 
-namespace fx::testing {
+namespace fx::test {
 namespace {
 
 class AdapterTest : public CliTest {
@@ -98,4 +98,4 @@ TEST_F(AdapterTest, ConvertedFileMakesTheSamePicture) {
 }
 
 }  // namespace
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -1,7 +1,7 @@
 // Model folders that are wrong: exit status 1, one line that says where.
 #include "cli_fixture.h"
 
-namespace fx::testing {
+namespace fx::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -104,4 +104,4 @@ TEST_F(BadModelTest, PromptsAreUtf8) {
 }
 
 }  // namespace
-}  // namespace fx::testing
+}  // namespace fx::test

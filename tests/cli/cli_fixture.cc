@@ -4,7 +4,7 @@
 
 #include "io/safetensors.h"
 
-namespace fx::testing {
+namespace fx::test {
 
 namespace fs = std::filesystem;
 
@@ -93,4 +93,4 @@ std::string CliTest::expect_success(const Arguments& arguments, const CommandOpt
   return result.out;
 }
 
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -14,7 +14,7 @@
 #include "run_command.h"
 #include "support/temp_folder.h"
 
-namespace fx::testing {
+namespace fx::test {
 
 using Arguments = std::vector<std::string>;
 using Tensors = std::map<std::string, HostTensor>;
@@ -56,4 +56,4 @@ class CliTest : public ::testing::Test {
   std::string expect_success(const Arguments& arguments, const CommandOptions& options = {}) const;
 };
 
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -2,7 +2,7 @@
 #include "cli_fixture.h"
 #include "support/golden.h"
 
-namespace fx::testing {
+namespace fx::test {
 namespace {
 
 constexpr double kTolerance = 1e-4;  // relative, against diffusers in f32
@@ -151,4 +151,4 @@ TEST_F(CompareTest, LongPromptsAreCutWithAWarning) {
 }
 
 }  // namespace
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -2,7 +2,7 @@
 #include "cli_fixture.h"
 #include "io/png.h"
 
-namespace fx::testing {
+namespace fx::test {
 namespace {
 
 class GridTest : public CliTest {
@@ -99,4 +99,4 @@ TEST_F(GridTest, ModelInspect) {
 }
 
 }  // namespace
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -7,7 +7,7 @@
 #include "io/png.h"
 #include "pipeline/model.h"
 
-namespace fx::testing {
+namespace fx::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -130,4 +130,4 @@ TEST_F(OutputTest, InterruptedBetweenPicturesKeepsWholeOnes) {
 }
 
 }  // namespace
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -16,7 +16,7 @@ namespace {
 using ::testing::ElementsAre;
 
 TEST(Values, AdaptersAndTheirScales) {
-  const fx::testing::TempFolder temp;
+  const fx::test::TempFolder temp;
   const std::string plain = temp.file("a.safetensors", "").string(), colon = temp.file("b:c", "").string(),
                     plus = temp.file("d+e", "").string();
   EXPECT_EQ(parse_adapter(plain), (AdapterChoice{plain, 1.0f}));

@@ -11,7 +11,7 @@
 #include <chrono>
 #include <stdexcept>
 
-namespace fx::testing {
+namespace fx::test {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -94,4 +94,4 @@ CommandResult run_fluxswap(const std::vector<std::string>& arguments, const Comm
   return result;
 }
 
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace fx::testing {
+namespace fx::test {
 
 struct CommandResult {
   int status = -1;  // exit status; 128 + n for death by signal n
@@ -26,4 +26,4 @@ struct CommandOptions {
 // fluxswap with these arguments. A run of more than a minute is killed.
 CommandResult run_fluxswap(const std::vector<std::string>& arguments, const CommandOptions& options = {});
 
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -1,7 +1,7 @@
 // Command lines that are wrong: exit status 2, one line, nothing done.
 #include "cli_fixture.h"
 
-namespace fx::testing {
+namespace fx::test {
 namespace {
 
 class UsageTest : public CliTest {};
@@ -81,4 +81,4 @@ TEST_F(UsageTest, HelpAndVersionAreNotErrors) {
 }
 
 }  // namespace
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -16,7 +16,7 @@
 namespace fx {
 namespace {
 
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
 
 constexpr DType kAll[] = {DType::f64,     DType::f32, DType::f16, DType::bf16, DType::f8_e4m3,

@@ -11,7 +11,7 @@
 namespace fx {
 namespace {
 
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
 using ::testing::Not;
 

@@ -10,7 +10,7 @@
 namespace fx {
 namespace {
 
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
 
 TEST(Shape, CountsAndIndexes) {

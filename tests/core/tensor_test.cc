@@ -12,7 +12,7 @@ namespace fx {
 namespace {
 
 using ::testing::ElementsAre;
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
 
 // 0, 1, 2, ... as a (2, 3, 4) tensor.

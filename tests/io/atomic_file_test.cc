@@ -13,11 +13,11 @@
 namespace fx {
 namespace {
 
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::read_all;
-using testing::TempFolder;
+using test::read_all;
+using test::TempFolder;
 
 // No file of this process may grow beyond `bytes`, while it lives: a disk that is full, without a disk.
 class FileSizeLimit {

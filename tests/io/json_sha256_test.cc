@@ -11,9 +11,9 @@ namespace fx {
 namespace {
 
 using ::testing::AllOf;
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
-using testing::TempFolder;
+using test::TempFolder;
 
 TEST(JsonFile, ReadsAndSaysWhereItFails) {
   const TempFolder folder;
@@ -37,7 +37,7 @@ TEST(JsonFile, SurvivesDeepNesting) {
 
 TEST(Sha256, KnownAnswers) {
   // From FIPS 180-2, appendix B.
-  EXPECT_EQ(sha256_hex(testing::as_bytes("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256_hex(test::as_bytes("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256_hex({}), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   const TempFolder folder;
   EXPECT_EQ(sha256_file(folder.file("a", std::string(1'000'000, 'a'))),

@@ -14,9 +14,9 @@
 namespace fx {
 namespace {
 
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
-using testing::TempFolder;
+using test::TempFolder;
 
 // Pages of files that this process has in memory.
 size_t shared_bytes() {

@@ -11,11 +11,11 @@ namespace fx {
 namespace {
 
 using namespace std::string_literals;
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::read_all;
-using testing::TempFolder;
+using test::read_all;
+using test::TempFolder;
 
 Image gradient(int width, int height) {
   Image image{width, height, {}};

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace fx::testing {
+namespace fx::test {
 
 inline std::string length_prefix(uint64_t length) {
   std::string bytes;
@@ -33,4 +33,4 @@ inline std::string valid_file() {
                                            27));
 }
 
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -14,14 +14,14 @@ namespace fx {
 namespace {
 
 using namespace std::string_literals;
-using testing::as_bytes;
+using test::as_bytes;
 using ::testing::ElementsAre;
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
-using testing::length_prefix;
-using testing::safetensors_file;
-using testing::TempFolder;
-using testing::valid_file;
+using test::length_prefix;
+using test::safetensors_file;
+using test::TempFolder;
+using test::valid_file;
 
 std::string refusal(const std::string& file) {
   return error_of(ErrorCode::bad_file, [&] { parse_safetensors(as_bytes(file), "x.safetensors"); });

@@ -11,10 +11,10 @@
 namespace fx {
 namespace {
 
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::TempFolder;
+using test::TempFolder;
 
 struct WriterTest : ::testing::Test {
   Tensor bytes_tensor(DType dtype, const Shape& shape) {

@@ -11,11 +11,11 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using testing::safetensors_file;
-using testing::TempFolder;
+using test::safetensors_file;
+using test::TempFolder;
 
 std::string one_tensor(const std::string& name, char value) {
   return safetensors_file(R"({"__metadata__":{"of )" + name + R"(":"yes"},")" + name +

@@ -14,8 +14,6 @@
 namespace fx::test {
 namespace {
 
-using fx::testing::error_of;
-using fx::testing::TempFolder;
 using ::testing::HasSubstr;
 
 class ConvertAdapter : public ::testing::Test {

@@ -20,8 +20,6 @@
 namespace fx::test {
 namespace {
 
-using fx::testing::error_of;
-using fx::testing::TempFolder;
 using ::testing::HasSubstr;
 using AdapterPtr = std::shared_ptr<const Adapter>;
 

@@ -11,7 +11,6 @@
 namespace fx::test {
 namespace {
 
-using fx::testing::TempFolder;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;

@@ -13,8 +13,6 @@
 namespace fx::test {
 namespace {
 
-using fx::testing::error_of;
-using fx::testing::TempFolder;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -232,7 +230,7 @@ TEST_F(RefuseAdapter, SurvivesDamagedFiles) {
   builder.metadata(
       "lora_adapter_metadata",
       R"({"transformer.r": 2, "transformer.lora_alpha": 2, "transformer.alpha_pattern": {"^a.*(b|c)[d-e]+": 1}})");
-  const std::string whole = fx::testing::read_all(builder.write(folder_ / "whole.safetensors"));
+  const std::string whole = fx::test::read_all(builder.write(folder_ / "whole.safetensors"));
   Rng rng(5);
   int errors = 0;
   for (int i = 0; i < 600; ++i) {

@@ -15,8 +15,6 @@
 namespace fx::test {
 namespace {
 
-using fx::testing::error_of;
-using fx::testing::TempFolder;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;

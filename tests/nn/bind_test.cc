@@ -55,7 +55,7 @@ class BindTest : public ::testing::Test {
     return "no error";
   }
 
-  fx::testing::TempFolder folder_;
+  fx::test::TempFolder folder_;
   std::unique_ptr<Runtime> runtime_;
   ParamStore store_;
   NameMap names_;

@@ -9,7 +9,6 @@
 namespace fx::test {
 namespace {
 
-using fx::testing::error_of;
 
 // All tensors share one block: operations that are refused never look at it.
 Tensor t(const Shape& shape, DType dtype = DType::f32) {

@@ -11,7 +11,6 @@
 namespace fx::test {
 namespace {
 
-using fx::testing::error_of;
 
 class BackEnd : public ::testing::TestWithParam<const char*> {
  protected:

@@ -45,7 +45,7 @@ class ConfigTest : public ::testing::Test {
     return message;
   }
 
-  fx::testing::TempFolder temp_;
+  fx::test::TempFolder temp_;
 };
 
 TEST_F(ConfigTest, RefusesByName) {

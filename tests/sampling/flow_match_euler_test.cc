@@ -13,7 +13,7 @@
 namespace fx {
 namespace {
 
-using testing::error_of;
+using test::error_of;
 using ::testing::HasSubstr;
 
 SchedulerConfig config_of(const nlohmann::json& json) {

@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 
-namespace fx::testing {
+namespace fx::test {
 
 // The message of the Error(code) that `action` throws; a test failure if it throws none, or one with another code.
 template <class Action>
@@ -23,4 +23,4 @@ std::string error_of(ErrorCode code, Action&& action) {
   return "";
 }
 
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace fx::testing {
+namespace fx::test {
 
 class TempFolder {
  public:
@@ -52,4 +52,4 @@ inline std::string read_all(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -9,7 +9,7 @@
 #include "text/tokenizer.h"
 #include "text/tokenizer_files.h"
 
-namespace fx::testing {
+namespace fx::test {
 namespace {
 
 using nlohmann::json;
@@ -246,4 +246,4 @@ TEST(BadTokenizer, truncated_and_flipped_files_load_or_are_an_error) {
 }
 
 }  // namespace
-}  // namespace fx::testing
+}  // namespace fx::test

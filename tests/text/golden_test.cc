@@ -7,7 +7,7 @@
 #include "text/tokenizer.h"
 #include "text/tokenizer_files.h"
 
-namespace fx::testing {
+namespace fx::test {
 namespace {
 
 using nlohmann::json;
@@ -100,4 +100,4 @@ TEST(TokensGolden, every_step_that_a_tokenizer_json_may_have) {
 }
 
 }  // namespace
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -9,7 +9,7 @@
 
 #include "support/temp_folder.h"
 
-namespace fx::testing {
+namespace fx::test {
 
 inline std::filesystem::path data_folder() { return std::filesystem::path(FLUXSWAP_SOURCE_DIR) / "tests" / "data"; }
 inline std::filesystem::path tiny_folder(const std::string& name) { return data_folder() / "tiny_tokenizers" / name; }
@@ -34,4 +34,4 @@ inline void copy_tiny(const std::string& name, const std::filesystem::path& to) 
   std::filesystem::copy(tiny_folder(name), to, std::filesystem::copy_options::recursive);
 }
 
-}  // namespace fx::testing
+}  // namespace fx::test

@@ -11,7 +11,7 @@
 #include "text/unicode.h"
 #include "text/utf8.h"
 
-namespace fx::testing {
+namespace fx::test {
 namespace {
 
 using nlohmann::json;
@@ -188,4 +188,4 @@ TEST(TokenizerJson, of_old_files_need_not_name_the_model_nor_write_merges_as_pai
 }
 
 }  // namespace
-}  // namespace fx::testing
+}  // namespace fx::test
