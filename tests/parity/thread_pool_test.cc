@@ -53,7 +53,7 @@ TEST(ThreadPool, WakesSleepingThreads) {
       // Thread 0 holds its item until thread 1 has come for the other one.
       while (thread == 0 && helped == 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
     });
-    EXPECT_EQ(helped, 1);
+    EXPECT_GE(helped, 1);  // 2 if it took over the item of thread 0 as well
   }
 }
 
