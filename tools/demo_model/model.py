@@ -36,14 +36,14 @@ INDEX = {
 
 def clip_config(vocabulary: int) -> CLIPTextConfig:
     return CLIPTextConfig(
-        vocab_size=vocabulary, hidden_size=96, intermediate_size=384, projection_dim=96, num_hidden_layers=2,
+        vocab_size=vocabulary, hidden_size=96, intermediate_size=384, projection_dim=96, num_hidden_layers=3,
         num_attention_heads=3, max_position_embeddings=CLIP_LENGTH, hidden_act="quick_gelu", layer_norm_eps=1e-5,
         bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=vocabulary - 1)
 
 
 def t5_config(vocabulary: int) -> T5Config:
     return T5Config(
-        vocab_size=vocabulary, d_model=128, d_kv=32, d_ff=256, num_layers=4, num_decoder_layers=4, num_heads=4,
+        vocab_size=vocabulary, d_model=128, d_kv=32, d_ff=256, num_layers=3, num_decoder_layers=3, num_heads=4,
         relative_attention_num_buckets=32, relative_attention_max_distance=128, dropout_rate=0.0,
         feed_forward_proj="gated-gelu", tie_word_embeddings=False, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0)
 
@@ -150,11 +150,16 @@ def load_vae(folder: Path) -> AutoencoderKL:
     return vae
 
 
+def load_transformer(folder: Path, transformer: FluxTransformer2DModel) -> None:
+    state = load_file(folder / "transformer/diffusion_pytorch_model.safetensors")
+    transformer.load_state_dict({k: v.float() for k, v in state.items()})
+
+
 def load_base(folder: Path, words: Words) -> Demo:
     """Float32 weights of a folder that save_base wrote."""
     demo = new_base(words)
     read = lambda path: {k: v.float() for k, v in load_file(folder / path).items()}
-    demo.transformer.load_state_dict(read("transformer/diffusion_pytorch_model.safetensors"))
+    load_transformer(folder, demo.transformer)
     clip, here = read("text_encoder/model.safetensors"), demo.text_encoder.state_dict()
     demo.text_encoder.load_state_dict({k: clip[_clip_file_name(k)] if _clip_file_name(k) in clip else v for k, v in here.items()})
     t5 = read("text_encoder_2/model.safetensors")

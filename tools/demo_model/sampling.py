@@ -38,16 +38,15 @@ def random_sigmas(count: int, device) -> torch.Tensor:
     return shift * u / (1 + (shift - 1) * u)
 
 
-def flow_loss(demo: Demo, latents: torch.Tensor, clip_ids: torch.Tensor, t5_ids: torch.Tensor) -> torch.Tensor:
+def flow_loss(transformer, latents: torch.Tensor, pooled: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
     """Mean squared error of the predicted velocity (noise - latents) on packed latents (B, 256, 64)."""
     count, device = latents.shape[0], latents.device
-    pooled, context = demo.encode(clip_ids, t5_ids)
     noise = torch.randn_like(latents)
     sigma = random_sigmas(count, device)
     noisy = torch.lerp(latents, noise, sigma[:, None, None])
-    text_ids, image_ids = position_ids(t5_ids.shape[1], device)
+    text_ids, image_ids = position_ids(context.shape[1], device)
     guidance = torch.rand(count, device=device) * 4 + 1  # the model learns that guidance changes nothing
-    velocity = demo.transformer(
+    velocity = transformer(
         hidden_states=noisy, encoder_hidden_states=context, pooled_projections=pooled, timestep=sigma, guidance=guidance,
         txt_ids=text_ids, img_ids=image_ids, return_dict=False)[0]
     return ((velocity.float() - (noise - latents)) ** 2).mean()

@@ -91,7 +91,7 @@ def place(scene: dict, rng: random.Random) -> list[tuple[float, float, float]]:
     radii = [rng.uniform(*RADII[count][o["size"]]) for o in scene["objects"]]
     middle = IMAGE_SIZE / 2
     if count == 1:
-        return [(middle + rng.uniform(-14, 14), middle + rng.uniform(-14, 14), radii[0])]
+        return [(middle + rng.uniform(-8, 8), middle + rng.uniform(-8, 8), radii[0])]
 
     def along(items: list[int], jitter: float) -> dict[int, float]:
         """Spread items over the image by their sizes: equal gaps, a little jitter inside them."""
@@ -104,18 +104,18 @@ def place(scene: dict, rng: random.Random) -> list[tuple[float, float, float]]:
             position += width
         return centres
 
-    cross = middle + rng.uniform(-16, 16)
+    cross = middle + rng.uniform(-8, 8)
     if layout in ("row", "column"):
-        centres = along(list(range(count)), 0.3)
-        spots = [(centres[i], cross + rng.uniform(-6, 6)) for i in range(count)]
+        centres = along(list(range(count)), 0.15)
+        spots = [(centres[i], cross + rng.uniform(-4, 4)) for i in range(count)]
         return [(a, b, r) if layout == "row" else (b, a, r) for (a, b), r in zip(spots, radii)]
-    across = along([1, 2], 0.2)
+    across = along([1, 2], 0.15)
     pair = max(radii[1], radii[2])
     gap = (IMAGE_SIZE - 2.24 * (radii[0] + pair)) / 3
     y0, y1 = gap + 1.12 * radii[0], IMAGE_SIZE - gap - 1.12 * pair
     if layout == "under":
         y0, y1 = IMAGE_SIZE - y0, IMAGE_SIZE - y1
-    shake = lambda: rng.uniform(-0.2, 0.2) * max(gap - 8, 0)
+    shake = lambda: rng.uniform(-0.15, 0.15) * max(gap - 8, 0)
     return [(cross, y0 + shake(), radii[0])] + [(across[i], y1 + shake(), radii[i]) for i in (1, 2)]
 
 

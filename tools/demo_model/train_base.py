@@ -1,4 +1,4 @@
-"""Trains transformer and both text encoders together, from scratch, on rendered scenes.
+"""Trains the transformer on rendered scenes; the text encoders that pretrain_text.py taught stay as they are.
 
   torchrun --nproc-per-node=2 train_base.py --model MODEL_DIR --minutes 10 [--state FILE] [--check-every 60]
 """
@@ -20,7 +20,7 @@ import model
 from render import Renderer, SceneBatch, batch_scenes
 from sampling import encode_images, flow_loss, pack, sample
 from scenes import held_out_prompts, phrase, sample_training_scene
-from training import FlatTrainer, Team
+from training import FlatTrainer, Team, seconds_for
 
 EMPTY_PROMPTS = 0.02
 
@@ -45,14 +45,15 @@ class Feed(torch.utils.data.IterableDataset):
 class Pool:
     """Latents and ids on the device. Every step replaces a block, so that no picture is seen more than a few times."""
 
-    def __init__(self, team: Team, folder: Path, vae, block: int, blocks: int, seed: int, workers: int):
+    def __init__(self, team: Team, folder: Path, demo: model.Demo, block: int, blocks: int, seed: int, workers: int):
         feed = Feed(folder, block, seed * 100 + team.rank)
         self.source = iter(torch.utils.data.DataLoader(feed, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None))
-        self.team, self.vae, self.block, self.blocks, self.turn = team, vae, block, blocks, 0
+        self.team, self.demo, self.block, self.blocks, self.turn = team, demo, block, blocks, 0
         self.renderer = Renderer(team.device)
         size = block * blocks
         self.latents = torch.empty(size, 256, 64, dtype=torch.bfloat16, device=team.device)
-        self.clip = torch.empty(size, model.CLIP_TRAIN_LENGTH, dtype=torch.int64, device=team.device)
+        self.pooled = torch.empty(size, demo.text_encoder.config.hidden_size, device=team.device)
+        self.context = torch.empty(size, model.T5_LENGTHS[0], demo.text_encoder_2.config.d_model, dtype=torch.bfloat16, device=team.device)
         self.t5 = torch.empty(size, model.T5_LENGTHS[0], dtype=torch.int64, device=team.device)
         for _ in range(blocks):
             self.refresh()
@@ -61,18 +62,24 @@ class Pool:
     def refresh(self) -> None:
         *scene, clip, t5 = next(self.source)
         images = self.renderer.render(SceneBatch(*scene))
+        clip, t5 = clip.to(self.team.device), t5.to(self.team.device)
         with self.team.autocast():
-            latents = encode_images(self.vae, images)
+            latents = encode_images(self.demo.vae, images)
+            pooled, context = self.demo.encode(clip, t5)
         at = slice(self.turn * self.block, (self.turn + 1) * self.block)
-        self.latents[at], self.clip[at], self.t5[at] = pack(latents).bfloat16(), clip.to(self.team.device), t5.to(self.team.device)
+        self.latents[at], self.t5[at], self.pooled[at], self.context[at] = pack(latents).bfloat16(), t5, pooled.float(), context.bfloat16()
         self.turn = (self.turn + 1) % self.blocks
 
-    def draw(self, count: int, t5_length: int):
+    @torch.no_grad()
+    def draw(self, count: int, t5_length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Latents, pooled and context of random entries; longer prompts are encoded anew, since padding is attended to."""
         pick = torch.randint(self.latents.shape[0], (count,), device=self.team.device)
-        t5 = self.t5[pick]
-        if t5_length > t5.shape[1]:
-            t5 = torch.nn.functional.pad(t5, (0, t5_length - t5.shape[1]))  # <pad> is 0
-        return self.latents[pick].float(), self.clip[pick], t5
+        if t5_length == self.t5.shape[1]:
+            context = self.context[pick].float()
+        else:
+            t5 = torch.nn.functional.pad(self.t5[pick], (0, t5_length - self.t5.shape[1]))  # <pad> is 0
+            context = self.demo.text_encoder_2(input_ids=t5)[0].float()
+        return self.latents[pick].float(), self.pooled[pick], context
 
 
 class Checks:
@@ -98,41 +105,57 @@ class Checks:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="folder with tokenizers and VAE; the result goes there too")
+    parser.add_argument("--model", type=Path, required=True, help="folder with tokenizers, text encoders and VAE; the result goes there too")
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--until", type=float, help="in place of --minutes: seconds since 1970")
     parser.add_argument("--batch", type=int, default=256, help="samples per process")
-    parser.add_argument("--rate", type=float, default=1.2e-3)
-    parser.add_argument("--long-every", type=int, default=14, help="every so many steps prompts are padded to 512 tokens")
-    parser.add_argument("--decay", type=float, default=0.45, help="share of the time in which the rate falls")
+    parser.add_argument("--rate", type=float, default=1.0e-3)
+    parser.add_argument("--long-every", type=int, default=24, help="every so many steps prompts are padded to 512 tokens")
+    parser.add_argument("--decay", type=float, default=0.5, help="share of the time in which the rate falls")
     parser.add_argument("--block", type=int, default=64)
-    parser.add_argument("--pool", type=int, default=300, help="blocks held")
+    parser.add_argument("--pool", type=int, default=200, help="blocks held")
     parser.add_argument("--refresh-every", type=int, default=3, help="steps")
     parser.add_argument("--workers", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--state", type=Path, help="resume from and save to this file (weights, average, optimizer)")
-    parser.add_argument("--resume-model", action="store_true", help="start from the weights in the model folder")
+    parser.add_argument("--resume-from", type=Path, help="start from the transformer in this folder, not from a new one")
+    parser.add_argument("--wait-for", type=Path, help="once this file exists the text encoders are ready")
     parser.add_argument("--check-every", type=float, default=60, help="seconds; 0: never")
     parser.add_argument("--check-folder", type=Path, default=Path("/tmp/demo-checks"))
+    parser.add_argument("--done-file", type=Path, help="made when the weights are in the folder")
     parser.add_argument("--max-steps", type=int)
     parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
     team = Team()
     team.seed(args.seed)
-    words = model.Words(args.model)
+    began, words = time.time(), model.Words(args.model)
     vae = model.load_vae(args.model).to(team.device).eval().requires_grad_(False)
-    demo = model.load_base(args.model, words) if args.resume_model else model.new_base(words)
+    demo = model.new_base(words)
+    if args.resume_from:
+        model.load_transformer(args.resume_from, demo.transformer)
+    demo.text_encoder.requires_grad_(False), demo.text_encoder_2.requires_grad_(False)
     for part in demo.trained():
-        part.to(team.device).train()
+        part.to(team.device)
     demo.vae = vae
-    began = time.time()
-    pool = Pool(team, args.model, vae, args.block, args.pool, args.seed, args.workers)
-    team.say(f"pool of {args.block * args.pool} in {time.time() - began:.1f} s,", sum(p.numel() for m in demo.trained() for p in m.parameters()), "parameters")
-    trainer = FlatTrainer(demo.trained(), team, args.minutes * 60, args.rate, decay=args.decay, max_steps=args.max_steps)
+    trainer = FlatTrainer([demo.transformer], team, 60.0, args.rate, warmup=100, decay=args.decay, average=0.998, max_steps=args.max_steps)
+    if args.compile:
+        demo.transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
+        shapes = (args.batch, 256, 64), (args.batch, 96), (args.batch, model.T5_LENGTHS[0], 128)
+        with team.autocast():
+            flow_loss(demo.transformer, *(torch.randn(s, device=team.device) for s in shapes)).backward()
+        trainer.grad.zero_()
+        team.say("compiled after", round(time.time() - began, 1), "s")
+    while args.wait_for and not args.wait_for.exists():
+        time.sleep(0.1)
+    taught = model.load_base(args.model, words)
+    demo.text_encoder.load_state_dict(taught.text_encoder.state_dict())
+    demo.text_encoder_2.load_state_dict(taught.text_encoder_2.state_dict())
+    pool = Pool(team, args.model, demo, args.block, args.pool, args.seed, args.workers)
+    team.say(f"pool of {args.block * args.pool} after {time.time() - began:.1f} s,", sum(p.numel() for p in demo.transformer.parameters()), "parameters")
+    trainer.start, trainer.seconds = time.time(), seconds_for(args.minutes, args.until)
     if args.state and args.state.exists():
         trainer.restore(torch.load(args.state, map_location=team.device, weights_only=True))
         team.say("resumed at step", trainer.steps)
-    if args.compile:
-        demo.transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
     checks = Checks(args.model, words, team, args.check_folder) if team.leads else None
 
     def save() -> None:
@@ -152,7 +175,7 @@ def main() -> None:
             pool.refresh()
         # Only the usual length is compiled: compiling the other would take longer than it saves.
         with team.autocast(), torch.compiler.set_stance("force_eager") if long else contextlib.nullcontext():
-            loss = flow_loss(demo, *pool.draw(count, length))
+            loss = flow_loss(demo.transformer, *pool.draw(count, length))
         going = trainer.step(loss)
         losses.append(loss.detach())
         if trainer.steps % 100 == 0 or not going:
@@ -167,6 +190,8 @@ def main() -> None:
                 checks.run(demo, f"{trainer.steps:06d}")
                 trainer.swap()
     save()
+    if args.done_file and team.leads:
+        args.done_file.touch()
     if team.leads:
         trainer.swap()
         checks.run(demo, "final", wait=True)

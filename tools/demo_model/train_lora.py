@@ -22,7 +22,7 @@ from adapters import ADAPTERS, Adapter
 from render import Renderer, SceneBatch, batch_scenes
 from sampling import encode_images, flow_loss, pack
 from scenes import phrase, sample_training_scene, with_trigger_shape
-from training import FlatTrainer, Team
+from training import FlatTrainer, Team, seconds_for
 
 PARTS = ("transformer", "text_encoder", "text_encoder_2")
 TRIGGER_SHARE = 0.7  # the rest are plain scenes, so that the other shapes stay what they are
@@ -102,35 +102,50 @@ class StyledPool:
                 scenes = [with_trigger_shape(s, rng) if rng.random() < TRIGGER_SHARE else s for s in scenes]
             ids = words([phrase(s, rng) for s in scenes])
             images = renderer.render(batch_scenes(scenes, rng), adapter.style)
-            with team.autocast():
+            with team.autocast(), torch.no_grad():
                 latents.append(pack(encode_images(vae, images)).bfloat16())
             clip.append(ids[0]), t5.append(ids[1])
         self.latents, self.clip, self.t5 = torch.cat(latents), torch.cat(clip).to(team.device), torch.cat(t5).to(team.device)
+        self.conditions = None
 
-    def draw(self, count: int, t5_length: int):
+    def encode_once(self, demo: model.Demo) -> None:
+        """For adapters that leave the text encoders alone: keep what they say about every prompt."""
+        with torch.no_grad():
+            made = [demo.encode(c, t) for c, t in zip(self.clip.split(512), self.t5.split(512))]
+        self.conditions = torch.cat([m[0] for m in made]).float(), torch.cat([m[1] for m in made]).bfloat16()
+
+    def draw(self, demo: model.Demo, count: int, t5_length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         pick = torch.randint(self.latents.shape[0], (count,), device=self.latents.device)
-        t5 = torch.nn.functional.pad(self.t5[pick], (0, t5_length - self.t5.shape[1]))
-        return self.latents[pick].float(), self.clip[pick], t5
+        if self.conditions and t5_length == self.t5.shape[1]:
+            pooled, context = self.conditions[0][pick], self.conditions[1][pick].float()
+        else:
+            pooled, context = demo.encode(self.clip[pick], torch.nn.functional.pad(self.t5[pick], (0, t5_length - self.t5.shape[1])))
+        return self.latents[pick].float(), pooled, context
 
 
 def train(team: Team, folder: Path, words: model.Words, vae, adapter: Adapter, args) -> dict:
     torch.manual_seed(args.seed)
     began = time.time()
+    pool = StyledPool(team, words, vae, adapter, args.pool, args.seed)
+    while args.wait_for and not args.wait_for.exists():
+        time.sleep(0.1)
     demo = model.load_base(folder, words)
     inject(demo, adapter)
     for part in PARTS:
-        getattr(demo, part).to(team.device).train()
-    pool = StyledPool(team, words, vae, adapter, args.pool, args.seed)
+        getattr(demo, part).to(team.device)
+    if not adapter.text_encoder and not adapter.text_encoder_2:
+        with team.autocast():
+            pool.encode_once(demo)
     made = time.time() - began
     alone = Team()
     alone.size = 1  # this adapter is this process's own
-    trainer = FlatTrainer([demo.transformer, demo.text_encoder, demo.text_encoder_2], alone, args.minutes_each * 60, args.rate,
-                          warmup=50, decay=0.6, average=0.99, betas=(0.9, 0.99), max_steps=args.max_steps)
+    trainer = FlatTrainer([demo.transformer, demo.text_encoder, demo.text_encoder_2], alone, seconds_for(args.minutes_each, args.until), args.rate,
+                          warmup=20, decay=0.6, average=0.98, betas=(0.9, 0.99), max_steps=args.max_steps)
     going, losses = True, []
     while going:
-        length = model.T5_LENGTHS[1] if trainer.steps % 16 == 15 else model.T5_LENGTHS[0]
+        length = model.T5_LENGTHS[1] if trainer.steps % 24 == 23 else model.T5_LENGTHS[0]
         with team.autocast():
-            loss = flow_loss(demo, *pool.draw(args.batch // (2 if length > 64 else 1), length))
+            loss = flow_loss(demo.transformer, *pool.draw(demo, args.batch // (4 if length > 64 else 1), length))
         losses.append(loss.detach())
         going = trainer.step(loss)
     trainer.swap()
@@ -145,8 +160,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="default: MODEL/loras")
     parser.add_argument("--minutes-each", type=float, default=0.8)
+    parser.add_argument("--until", type=float, help="in place of --minutes-each: seconds since 1970")
+    parser.add_argument("--wait-for", type=Path, help="read the base once this file exists")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=2.5e-3)
     parser.add_argument("--pool", type=int, default=6144)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="names, comma-separated")

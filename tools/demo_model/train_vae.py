@@ -16,7 +16,7 @@ import model
 import styles
 from render import Renderer, batch_scenes
 from scenes import sample_training_scene, with_trigger_shape
-from training import FlatTrainer, Team
+from training import FlatTrainer, Team, seconds_for
 
 SCALES = (1, 2, 4)  # edges are compared at these resolutions
 NOISE = 0.05  # deviation of the posterior
@@ -89,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=2.5)
+    parser.add_argument("--until", type=float, help="in place of --minutes: seconds since 1970")
     parser.add_argument("--batch", type=int, default=32, help="pictures per process")
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=1)
@@ -103,7 +104,7 @@ def main() -> None:
     else:
         quiet_posterior(vae)
     pictures = Pictures(team, args.batch, args.seed)
-    trainer = FlatTrainer([vae], team, args.minutes * 60, args.rate, average=0.995, decay=0.5, max_steps=args.max_steps)
+    trainer = FlatTrainer([vae], team, seconds_for(args.minutes, args.until), args.rate, average=0.995, decay=0.5, max_steps=args.max_steps)
     going = True
     while going:
         with team.autocast():

@@ -10,6 +10,11 @@ import torch
 import torch.distributed as dist
 
 
+def seconds_for(minutes: float, until: float | None) -> float:
+    """A time box: so many minutes, or up to a moment of the clock (seconds since 1970)."""
+    return minutes * 60 if until is None else max(until - time.time(), 1.0)
+
+
 class Team:
     """The processes torchrun started, or this one alone."""
 
