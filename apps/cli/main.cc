@@ -13,6 +13,7 @@ constexpr int kExitFailed = 1, kExitUsage = 2;
 
 int run(int argc, char** argv) {
   try {
+    fx::cli::watch_signals();
     fx::cli::parse_args(argc, argv)();
     return 0;
   } catch (const fx::cli::UsageError& error) {
@@ -31,6 +32,5 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   fx::cli::claim_standard_streams();
-  fx::cli::watch_signals();
   return run(argc, argv);
 }

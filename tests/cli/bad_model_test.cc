@@ -92,6 +92,16 @@ TEST_F(BadModelTest, NotEnoughMemory) {
 #endif
 }
 
+// Each thread takes some megabytes of address space for its stack.
+TEST_F(BadModelTest, NotEnoughThreads) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "AddressSanitizer needs all the address space there is";
+#else
+  expect_failure(1, generate({"--threads", "1024"}), {"cannot start 1024 threads", "take fewer"},
+                 {.max_memory = 500 << 20});
+#endif
+}
+
 TEST_F(BadModelTest, DevicesAndPrecisionsOfOtherBuilds) {
   expect_failure(1, generate({"--device", "cuda"}), {"no CUDA back-end"});
   expect_failure(1, generate({"--precision", "bf16"}), {"bf16", "expected f32"});

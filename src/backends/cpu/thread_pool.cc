@@ -3,6 +3,9 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <system_error>
+
+#include "core/error.h"
 
 namespace fx {
 namespace {
@@ -14,10 +17,20 @@ constexpr int kSpins = 1000;  // about 50 us of _mm_pause on a Zen 4
 
 ThreadPool::ThreadPool(int threads)
     : threads_(std::clamp(threads, 1, 1024)), shares_(std::make_unique<Share[]>(threads_)) {
-  for (int thread = 1; thread < threads_; ++thread) workers_.emplace_back([this, thread] { worker(thread); });
+  workers_.reserve(static_cast<size_t>(threads_));
+  try {
+    for (int thread = 1; thread < threads_; ++thread) workers_.emplace_back([this, thread] { worker(thread); });
+  } catch (const std::system_error& error) {
+    const size_t started = workers_.size() + 1;
+    stop();  // no destructor runs after this, and a running thread must be joined
+    fail(ErrorCode::device, "cannot start {} threads, only {}: {}; take fewer", threads_, started,
+         error.code().message());
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   state_.fetch_or(kStop);
   state_.notify_all();
   for (std::thread& thread : workers_) thread.join();

@@ -16,7 +16,8 @@ namespace fx {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // the calling thread is one of them
+  // The calling thread is one of them. Throws Error(device) where the system gives fewer.
+  explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   int threads() const { return threads_; }
@@ -47,6 +48,7 @@ class ThreadPool {
   void run(int64_t count, int64_t grain, Call call, const void* context);
   void take_shares(int thread);
   void worker(int thread);
+  void stop();
 
   const int threads_;
   std::unique_ptr<Share[]> shares_;
