@@ -5,7 +5,10 @@
 #include <unistd.h>
 
 #include <string_view>
+#include <system_error>
 #include <thread>
+
+#include "core/error.h"
 
 namespace fx::cli {
 namespace {
@@ -36,11 +39,18 @@ void watch_signals() {
   ::signal(SIGXFSZ, SIG_IGN);
   sigset_t signals;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    // What the parent has us ignore stays ignored: nohup, or a job in the background.
+    struct sigaction now {};
+    if (sigaction(signal, nullptr, &now) == 0 && now.sa_handler != SIG_IGN) sigaddset(&signals, signal);
+  }
   // All threads inherit it, so that the signals reach the one that waits.
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::thread(wait_and_exit, signals).detach();
+  try {
+    std::thread(wait_and_exit, signals).detach();
+  } catch (const std::system_error& error) {
+    fail(ErrorCode::device, "cannot start the thread that waits for signals: {}", error.code().message());
+  }
 }
 
 SignalHold::SignalHold() : lock_(hold_mutex()) {}

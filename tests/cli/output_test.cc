@@ -113,11 +113,21 @@ TEST_F(OutputTest, StandardOutputFullOrClosed) {
 
 // 1000 steps of the reference back-end take many seconds.
 TEST_F(OutputTest, InterruptedInTheMiddle) {
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const auto start = std::chrono::steady_clock::now();
     const auto later = [=] { return std::chrono::steady_clock::now() - start > std::chrono::milliseconds(400); };
     expect_failure(130, generate({"--reference", "--steps", "1000", "--width", "80", "--height", "80"}),
                    {"interrupted"}, {.signal = signal, .when = later});
+  }
+}
+
+TEST_F(OutputTest, IgnoredSignalsStayIgnored) {
+  for (const int signal : {SIGINT, SIGHUP}) {
+    const CommandResult result = run_fluxswap(
+        generate({"--count", "6", "--steps", "4"}),
+        {.signal = signal, .ignore_signal = true, .when = [&] { return fs::exists(temp_ / "out-0001.png"); }});
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_TRUE(fs::remove(temp_ / "out-0001.png"));
   }
 }
 

@@ -25,7 +25,8 @@ void limit(int resource, long value) {
 
 // In the child, between fork and exec.
 [[noreturn]] void become(char* const* arguments, const CommandOptions& options, int out, int err) {
-  ::signal(SIGINT, SIG_DFL);  // a shell may have us ignore it
+  for (const int signal : {SIGINT, SIGHUP}) ::signal(signal, SIG_DFL);  // a shell may have us ignore it
+  if (options.ignore_signal) ::signal(options.signal, SIG_IGN);
   ::signal(SIGPIPE, SIG_DFL);
   ::dup2(err, STDERR_FILENO);
   if (options.stdout_file == "-") {

@@ -20,6 +20,7 @@ struct CommandOptions {
   long max_file_size = -1;       // bytes, as ulimit -f
   long max_memory = -1;          // bytes of address space, as ulimit -v
   int signal = 0;                // to be sent once `when` is true
+  bool ignore_signal = false;    // start with `signal` ignored, as nohup does
   std::function<bool()> when;
 };
 
