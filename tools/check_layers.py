@@ -34,7 +34,6 @@ ALLOWED = {
 FOREIGN = [
     (re.compile(r"nlohmann/"), "JSON",
      lambda path: not path.startswith(("src/core/", "src/ops/", "src/nn/", "src/models/", "src/backends/"))),
-    (re.compile(r"(oneapi/)?dnnl|oneapi/"), "oneDNN", lambda path: path.startswith("src/backends/cpu/")),
     (re.compile(r"sentencepiece"), "sentencepiece", lambda path: path.startswith("src/text/")),
     (re.compile(r"(cuda|cublas|cudnn|cufft|curand|nvrtc|nvToolsExt|cutlass|cute/)"), "CUDA",
      lambda path: path.startswith(("src/backends/cuda/", "tests/"))),
