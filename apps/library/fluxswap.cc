@@ -19,6 +19,8 @@ auto translated(Work work) {
     throw Error(error.what());
   } catch (const std::bad_alloc&) {
     throw Error("out of memory");
+  } catch (const std::exception& error) {  // the operating system's: files, threads
+    throw Error(error.what());
   }
 }
 

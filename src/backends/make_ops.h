@@ -10,8 +10,8 @@ namespace fx {
 // Double accumulation, plain loops, one thread: the executable definition of every operation. Slow on purpose.
 std::unique_ptr<Ops> make_reference_ops();
 
-// CPU threads, f32. `threads` 0 takes all cores. Results are bitwise the same for the same shapes and
-// thread count.
+// CPU threads, f32. `threads` 0 takes all cores. Results are bitwise the same for any number of
+// threads.
 std::unique_ptr<Ops> make_cpu_ops(int threads = 0);
 
 }  // namespace fx

@@ -1,5 +1,7 @@
 #include "pipeline/config_json.h"
 
+#include <cmath>
+
 #include "pipeline/config_reader.h"
 
 namespace fx {
@@ -15,6 +17,12 @@ void require_each(const ConfigReader& config, const std::string& key, const std:
   }
   check(kinds.size() == count, ErrorCode::bad_file, "{}: {} has {} entries, block_out_channels has {}", config.file(),
         key, kinds.size(), count);
+}
+
+float norm_eps(const ConfigReader& config, const std::string& key, double fallback) {
+  const double eps = config.get<double>(key, fallback);
+  check(eps >= 0 && eps < 1, ErrorCode::bad_file, "{}: {}: expected 0 to 1, found {}", config.file(), key, eps);
+  return static_cast<float>(eps);
 }
 
 Activation clip_activation(const ConfigReader& config) {
@@ -42,8 +50,8 @@ FluxConfig read_flux_config(const std::filesystem::path& file) {
   FluxConfig flux;
   flux.in_channels = config.positive("in_channels", 64);
   flux.out_channels = config.positive("out_channels", flux.in_channels);
-  flux.double_blocks = config.get<int64_t>("num_layers", 19);
-  flux.single_blocks = config.get<int64_t>("num_single_layers", 38);
+  flux.double_blocks = config.layers("num_layers", 19, 0);
+  flux.single_blocks = config.layers("num_single_layers", 38, 0);
   flux.head_dim = config.positive("attention_head_dim", 128);
   flux.heads = config.positive("num_attention_heads", 24);
   flux.context_dim = config.positive("joint_attention_dim", 4096);
@@ -68,11 +76,11 @@ ClipConfig read_clip_config(const std::filesystem::path& file) {
   clip.vocab = config.positive("vocab_size", 49408);
   clip.hidden = config.positive("hidden_size", 512);
   clip.mlp_hidden = config.positive("intermediate_size", 2048);
-  clip.layers = config.positive("num_hidden_layers", 12);
+  clip.layers = config.layers("num_hidden_layers", 12);
   clip.heads = config.positive("num_attention_heads", 8);
   clip.max_positions = config.positive("max_position_embeddings", 77);
   clip.activation = clip_activation(config);
-  clip.eps = static_cast<float>(config.get<double>("layer_norm_eps", 1e-5));
+  clip.eps = norm_eps(config, "layer_norm_eps", 1e-5);
   clip.eos_token = config.get<int64_t>("eos_token_id", 49407);
   return clip;
 }
@@ -85,12 +93,12 @@ T5Config read_t5_config(const std::filesystem::path& file) {
   t5.hidden = config.positive("d_model", 512);
   t5.head_dim = config.positive("d_kv", 64);
   t5.mlp_hidden = config.positive("d_ff", 2048);
-  t5.layers = config.positive("num_layers", 6);
+  t5.layers = config.layers("num_layers", 6);
   t5.heads = config.positive("num_heads", 8);
   t5.buckets = config.positive("relative_attention_num_buckets", 32);
   t5.max_distance = config.positive("relative_attention_max_distance", 128);
   t5.activation = t5_activation(config);
-  t5.eps = static_cast<float>(config.get<double>("layer_norm_epsilon", 1e-6));
+  t5.eps = norm_eps(config, "layer_norm_epsilon", 1e-6);
   return t5;
 }
 
@@ -107,7 +115,7 @@ VaeConfig read_vae_config(const std::filesystem::path& file) {
         "{}: block_out_channels: expected 1 to 8 levels, found {}", file.string(), vae.block_channels.size());
   require_each(config, "down_block_types", "DownEncoderBlock2D", vae.block_channels.size());
   require_each(config, "up_block_types", "UpDecoderBlock2D", vae.block_channels.size());
-  vae.layers_per_block = config.positive("layers_per_block", 1);
+  vae.layers_per_block = config.layers("layers_per_block", 1);
   vae.norm_groups = static_cast<int>(config.positive("norm_num_groups", 32));
   for (const int64_t channels : vae.block_channels) {
     check(channels > 0 && channels % vae.norm_groups == 0, ErrorCode::bad_file,
@@ -117,6 +125,9 @@ VaeConfig read_vae_config(const std::filesystem::path& file) {
         "{}: latents_mean and latents_std are not supported; expected scaling_factor and shift_factor", file.string());
   vae.scaling_factor = static_cast<float>(config.get<double>("scaling_factor", 0.18215));
   vae.shift_factor = static_cast<float>(config.get<double>("shift_factor", 0.0));
+  check(std::isnormal(vae.scaling_factor) && vae.scaling_factor > 0, ErrorCode::bad_file,
+        "{}: scaling_factor: expected a positive number, found {}", file.string(), vae.scaling_factor);
+  check(std::isfinite(vae.shift_factor), ErrorCode::bad_file, "{}: shift_factor is not finite", file.string());
   vae.quant_conv = config.get<bool>("use_quant_conv", true);
   vae.post_quant_conv = config.get<bool>("use_post_quant_conv", true);
   vae.mid_attention = config.get<bool>("mid_block_add_attention", true);
@@ -153,7 +164,8 @@ SchedulerConfig read_scheduler_config(const std::filesystem::path& file) {
 }
 
 ModelConfigs read_model_configs(const std::filesystem::path& folder) {
-  check(std::filesystem::is_directory(folder), ErrorCode::bad_file,
+  std::error_code unreadable;
+  check(std::filesystem::is_directory(folder, unreadable), ErrorCode::bad_file,
         "{}: no such folder; expected a diffusers folder of FLUX.1 with model_index.json", folder.string());
   ConfigReader(folder / "model_index.json").require<std::string>("_class_name", "FluxPipeline");
   ModelConfigs model;

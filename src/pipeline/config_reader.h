@@ -31,11 +31,17 @@ class ConfigReader {
     }
   }
 
-  // A whole number of 1 to 2^31 - 1.
-  int64_t positive(const std::string& key, int64_t fallback) const {
+  // A size of a network. The limit is far beyond any model, and small enough that nothing derived from it overflows.
+  int64_t positive(const std::string& key, int64_t fallback) const { return within(key, fallback, 1, 1 << 24); }
+  // A number of layers. Memory is taken for each before any weight file is opened.
+  int64_t layers(const std::string& key, int64_t fallback, int64_t least = 1) const {
+    return within(key, fallback, least, 1000);
+  }
+
+  int64_t within(const std::string& key, int64_t fallback, int64_t least, int64_t most) const {
     const auto value = get<int64_t>(key, fallback);
-    check(value >= 1 && value <= INT32_MAX, ErrorCode::bad_file, "{}: {}: expected a positive number, found {}", file_,
-          key, value);
+    check(value >= least && value <= most, ErrorCode::bad_file, "{}: {}: expected {} to {}, found {}", file_, key, least,
+          most, value);
     return value;
   }
 

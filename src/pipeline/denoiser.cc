@@ -54,7 +54,8 @@ void Denoiser::run(FluxActivations& a, Taps* taps, const ProgressCallback& progr
   const auto report = [&](int done, double seconds) {
     if (!progress) return;
     const Progress now{Stage::denoise, done, steps, done > 0 ? seconds / done : 0.0};
-    check(progress(now), ErrorCode::cancelled, "cancelled after step {} of {}", done, steps);
+    const bool go_on = progress(now) || done == steps;  // nothing is left to cancel after the last step
+    check(go_on, ErrorCode::cancelled, "cancelled after step {} of {}", done, steps);
   };
   const auto start = Clock::now();
   report(0, 0.0);

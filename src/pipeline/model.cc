@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "io/json_file.h"
 #include "io/safetensors.h"
 #include "io/sha256.h"
 #include "nn/bind.h"
@@ -50,17 +51,34 @@ Model::Model(Runtime& runtime, const std::filesystem::path& path)
 
 int64_t Model::clip_tokens() const { return std::min(clip_tokenizer->model_max_length(), configs.clip.max_positions); }
 
-std::string model_hash(const std::filesystem::path& folder) {
+namespace {
+
+// The weight files of the transformer: those of the index, or the one.
+std::set<std::filesystem::path> transformer_files(const std::filesystem::path& folder) {
+  const std::filesystem::path base = folder / "transformer" / kDiffusersBase;
+  const std::filesystem::path index = base.string() + ".safetensors.index.json";
+  if (!std::filesystem::exists(index)) return {base.string() + ".safetensors"};
   std::set<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::directory_iterator(folder / "transformer")) {
-    if (entry.path().extension() == ".safetensors") files.insert(entry.path());
+  const nlohmann::json json = read_json_file(index);
+  for (const auto& [tensor, file] : json.at("weight_map").items()) {
+    files.insert(folder / "transformer" / file.get<std::string>());
   }
-  check(!files.empty(), ErrorCode::bad_file, "{}: no .safetensors file", (folder / "transformer").string());
-  std::string digests;
-  for (const auto& file : files) digests += sha256_file(file);
-  // One file is known by its own hash; several by the hash of theirs.
-  if (files.size() > 1) digests = sha256_hex(std::as_bytes(std::span(digests)));
-  return digests.substr(0, 10);
+  return files;
+}
+
+}  // namespace
+
+std::string model_hash(const std::filesystem::path& folder) {
+  try {
+    std::string digests;
+    const auto files = transformer_files(folder);
+    for (const auto& file : files) digests += sha256_file(file);
+    // One file is known by its own hash; several by the hash of theirs.
+    if (files.size() > 1) digests = sha256_hex(std::as_bytes(std::span(digests)));
+    return digests.substr(0, 10);
+  } catch (const std::exception&) {
+    return "";
+  }
 }
 
 }  // namespace fx

@@ -35,8 +35,9 @@ class Model {
 
 std::vector<std::string> parameter_names(const ParamStore& store);
 
-// The first ten hexadecimal digits of the SHA-256 of the transformer's weights (of all shards in order), by which
-// stable-diffusion-webui users know a model. Reads the whole file.
+// The first ten hexadecimal digits of the SHA-256 of the transformer's weights, by which stable-diffusion-webui users know a
+// model: of the one file, or of the digests of all shards that the index names. Reads them whole. Empty when that fails: a
+// finished picture is worth more than its model's hash.
 std::string model_hash(const std::filesystem::path& folder);
 
 }  // namespace fx

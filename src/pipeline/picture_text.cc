@@ -2,21 +2,39 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 namespace fx {
+
+namespace {
+
+// As stable-diffusion-webui quotes a value, so that it can read it back.
+std::string webui_value(const std::string& value) {
+  if (value.find_first_of(",\n:") == std::string::npos) return value;
+  return nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+// Its separators may not occur in the names of adapters.
+std::string without_separators(std::string name) {
+  std::erase_if(name, [](char c) { return c == ':' || c == ','; });
+  return name;
+}
+
+}  // namespace
 
 std::string picture_parameters(const Request& request, const ModelConfigs& configs, const std::string& model_hash,
                                const std::vector<AdapterUse>& adapters) {
   std::string text = request.prompt, hashes;
   for (const AdapterUse& adapter : adapters) {
     text += fmt::format(" <lora:{}:{}>", adapter.name, adapter.scale);
-    hashes += fmt::format("{}{}: {}", hashes.empty() ? "" : ", ", adapter.name, adapter.hash);
+    hashes += fmt::format("{}{}: {}", hashes.empty() ? "" : ", ", without_separators(adapter.name), adapter.hash);
   }
   text += fmt::format("\nSteps: {}, Sampler: Euler, Schedule type: Simple, CFG scale: 1", request.steps);
   if (configs.flux.guidance_embed) text += fmt::format(", Distilled CFG Scale: {}", request.guidance);
   text += fmt::format(", Seed: {}, Size: {}x{}", request.seed, request.width, request.height);
   if (!model_hash.empty()) text += fmt::format(", Model hash: {}", model_hash);
-  text += fmt::format(", Model: {}", configs.name);
-  if (!hashes.empty()) text += fmt::format(", Lora hashes: \"{}\"", hashes);
+  text += fmt::format(", Model: {}", webui_value(configs.name));
+  if (!hashes.empty()) text += ", Lora hashes: " + webui_value(hashes);
   return text + fmt::format(", Noise: {}, Version: fluxswap", request.noise == NoiseType::f32 ? "f32" : "bf16");
 }
 

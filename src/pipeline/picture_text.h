@@ -10,7 +10,7 @@ namespace fx {
 
 struct AdapterUse {
   std::string name;
-  double scale;
+  float scale;
   std::string hash;  // ten hexadecimal digits
 };
 

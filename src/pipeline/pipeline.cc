@@ -1,5 +1,8 @@
 #include "pipeline/pipeline.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/arena.h"
 #include "core/error.h"
 #include "pipeline/stop_watch.h"
@@ -63,6 +66,9 @@ Image Pipeline::decode(const HostTensor& latents, int64_t width, int64_t height,
   upload(ops_, latents.values, packed);
   model_.decoder.forward(ops_, packed, pixels, taps);
   if (taps) taps->record(ops_, "vae.decoder", pixels);
+  const std::vector<float> values = download(ops_, pixels);
+  check(std::ranges::all_of(values, [](float v) { return std::isfinite(v); }), ErrorCode::device,
+        "the decoded picture is not finite: the weights of the VAE overflow, or the latents do");
   ops_.to_rgb8({.x = pixels, .y = bytes});
   Image image{static_cast<int>(width), static_cast<int>(height), std::vector<uint8_t>(static_cast<size_t>(bytes.count()))};
   ops_.runtime().copy(image.rgb.data(), bytes.raw(), image.rgb.size(), CopyKind::device_to_host);

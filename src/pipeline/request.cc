@@ -32,7 +32,10 @@ Request completed(Request request, const ModelConfigs& configs) {
   if (request.steps == 0) request.steps = configs.default_steps();
   check(request.steps >= 1 && request.steps <= kMaxSteps, ErrorCode::invalid_argument,
         "steps {}: expected 1 to {}", request.steps, kMaxSteps);
-  check(std::isfinite(request.guidance), ErrorCode::invalid_argument, "guidance: expected a finite number");
+  check(std::abs(request.guidance) <= 1e6, ErrorCode::invalid_argument,
+        "guidance {}: expected a number of at most a million; FLUX.1 was trained with 1 to 10", request.guidance);
+  check(request.prompt.find('\0') == std::string::npos, ErrorCode::invalid_argument,
+        "the prompt has a NUL character; expected text");
   check(request.max_sequence_length >= 1 && request.max_sequence_length <= kMaxSequenceLength,
         ErrorCode::invalid_argument, "max-sequence-length {}: expected 1 to {}", request.max_sequence_length,
         kMaxSequenceLength);

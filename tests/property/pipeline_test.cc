@@ -83,6 +83,7 @@ TEST_F(PipelineProperties, CancelledAndBadRequestsLeaveTheEngineUsable) {
   for (const auto& change : std::vector<std::function<void(Request&)>>{
            [](Request& r) { r.width = 65; }, [](Request& r) { r.height = -16; }, [](Request& r) { r.width = 1 << 20; },
            [](Request& r) { r.steps = -1; }, [](Request& r) { r.steps = 100000; }, [](Request& r) { r.guidance = NAN; },
+           [](Request& r) { r.guidance = 1e300; }, [](Request& r) { r.prompt = std::string("a\0b", 3); },
            [](Request& r) { r.max_sequence_length = 513; }, [](Request& r) { r.prompt = "\xff\xfe"; },
            [](Request& r) { r.given.latents = HostTensor{"latents", {1, 1, 1}, {0.0f}}; },
            [](Request& r) { r.given.prompt_embeds = HostTensor{"prompt_embeds", {1, 2, 3}, std::vector<float>(6)}; },
@@ -111,6 +112,18 @@ TEST_F(PipelineProperties, CutOffPromptIsReported) {
   const Picture picture = engine_.pipeline().generate(r);
   ASSERT_FALSE(picture.warnings.empty());
   EXPECT_NE(picture.warnings.back().find("T5"), std::string::npos);
+}
+
+TEST_F(PipelineProperties, CancellingAfterTheLastStepKeepsThePicture) {
+  const Picture whole = engine_.pipeline().generate(request());
+  const Picture late = engine_.pipeline().generate(request(), [](const Progress& now) { return now.step < 2; });
+  EXPECT_EQ(late.image.rgb, whole.image.rgb);
+}
+
+TEST_F(PipelineProperties, NotFiniteLatentsAreNoPicture) {
+  Picture picture = engine_.pipeline().generate(request());
+  picture.latents.values[5] = NAN;
+  EXPECT_THROW(engine_.pipeline().decode(picture.latents, 96, 64), Error);
 }
 
 // Not finite weights must never become a picture without a word.
