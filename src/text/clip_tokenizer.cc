@@ -15,6 +15,7 @@ TokenPipeline read_vocab_and_merges(const std::filesystem::path& dir, const Spec
   BytePairConfig model;
   model.vocab = parse_vocab(read_tokenizer_json(vocab_file), vocab_file);
   model.merges = parse_merges(read_text_file(merges_file), merges_file);
+  check(!model.merges.empty(), ErrorCode::bad_file, "{}: expected merges, two tokens a line, found none", merges_file);
   model.unknown = special.content("unk_token");
   model.end_of_word = "</w>";
   TokenPipeline pipeline;
@@ -35,12 +36,13 @@ std::unique_ptr<Tokenizer> load_clip_tokenizer(const std::filesystem::path& dir)
   const auto file = dir / "tokenizer.json";
   bool has_special = false;
   TokenPipeline pipeline =
-      std::filesystem::exists(file) ? parse_tokenizer_json(file, has_special) : read_vocab_and_merges(dir, special);
+      is_present(file) ? parse_tokenizer_json(file, has_special) : read_vocab_and_merges(dir, special);
   special.apply(pipeline);
   if (!has_special) {
     pipeline.prefix = {special.id(pipeline, "bos_token")};
     pipeline.suffix = {pipeline.eos_id};
   }
+  special.check_length(pipeline);
   return std::move(pipeline).tokenizer();
 }
 

@@ -97,11 +97,24 @@ void check_type(bool right, const json& value, const char* key, const std::strin
 }  // namespace
 
 std::string read_text_file(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  const bool readable = in.good() && !std::filesystem::is_directory(path);
-  check(readable, ErrorCode::bad_file, "{}: expected a file, found {}", path.string(),
-        std::filesystem::exists(path) ? "something that cannot be read" : "none");
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  check(status.type() != std::filesystem::file_type::not_found, ErrorCode::bad_file, "{}: expected a file, found none",
+        path.string());
+  check(status.type() != std::filesystem::file_type::none, ErrorCode::bad_file,
+        "{}: expected a file, found something that cannot be read: {}", path.string(), error.message());
+  // Looked at first: opening a pipe that nobody writes to would hang.
+  const bool regular = std::filesystem::is_regular_file(status);
+  std::ifstream in;
+  if (regular) in.open(path, std::ios::binary);
+  check(regular && in.good(), ErrorCode::bad_file, "{}: expected a file, found something that cannot be read",
+        path.string());
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+bool is_present(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::status(path, ignored).type() != std::filesystem::file_type::not_found;
 }
 
 json read_tokenizer_json(const std::filesystem::path& path) {
@@ -116,7 +129,7 @@ json read_tokenizer_json(const std::filesystem::path& path) {
 }
 
 json read_optional_tokenizer_json(const std::filesystem::path& path) {
-  return std::filesystem::exists(path) ? read_tokenizer_json(path) : json::object();
+  return is_present(path) ? read_tokenizer_json(path) : json::object();
 }
 
 std::string string_field(const json& object, const char* key, const std::string& file) {

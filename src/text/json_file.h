@@ -10,6 +10,10 @@ namespace fx {
 // The whole file. Throws Error(bad_file) if it cannot be read.
 std::string read_text_file(const std::filesystem::path& path);
 
+// Is there something of that name? Also true where we cannot find out (a link in circles, a folder that we may not
+// enter): reading it then says why not.
+bool is_present(const std::filesystem::path& path);
+
 // The object in the file. Numbers with a fraction are rounded as the tokenizers library rounds them (serde_json without
 // exact rounding), because equal sums of token scores are told apart by their last bits.
 nlohmann::json read_tokenizer_json(const std::filesystem::path& path);

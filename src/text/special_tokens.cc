@@ -106,4 +106,11 @@ void SpecialTokens::apply(TokenPipeline& pipeline) const {
   pipeline.model_max_length = model_max_length();
 }
 
+void SpecialTokens::check_length(const TokenPipeline& pipeline) const {
+  const auto least = std::max<int64_t>(1, static_cast<int64_t>(pipeline.prefix.size() + pipeline.suffix.size()));
+  check(pipeline.model_max_length >= least, ErrorCode::bad_file,
+        "{}: expected \"model_max_length\" to be at least {}, the special tokens, found {}", file_, least,
+        pipeline.model_max_length);
+}
+
 }  // namespace fx

@@ -27,6 +27,8 @@ class SpecialTokens {
 
   // Fills in pad_id, eos_id and model_max_length.
   void apply(TokenPipeline& pipeline) const;
+  // Error(bad_file) if model_max_length leaves no room for the special tokens.
+  void check_length(const TokenPipeline& pipeline) const;
   // The id of the token "bos_token", "eos_token" and so on; Error(bad_file) if it is none of the tokenizer's.
   int32_t id(const TokenPipeline& pipeline, const char* key) const;
 

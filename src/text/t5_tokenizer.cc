@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "text/json_file.h"
 #include "text/sentencepiece_file.h"
 #include "text/special_tokens.h"
 #include "text/tokenizer.h"
@@ -39,11 +40,11 @@ TokenPipeline read_sentencepiece(const std::filesystem::path& path, const Specia
 std::unique_ptr<Tokenizer> load_t5_tokenizer(const std::filesystem::path& dir) {
   const SpecialTokens special(dir, {{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "<pad>"}});
   const auto json_file = dir / "tokenizer.json", model_file = dir / "spiece.model";
-  check(std::filesystem::exists(json_file) || std::filesystem::exists(model_file), ErrorCode::bad_file,
+  check(is_present(json_file) || is_present(model_file), ErrorCode::bad_file,
         "{}: expected tokenizer.json or spiece.model, found neither", dir.string());
   bool has_special = false;
-  TokenPipeline pipeline = std::filesystem::exists(json_file) ? parse_tokenizer_json(json_file, has_special)
-                                                              : read_sentencepiece(model_file, special);
+  TokenPipeline pipeline = is_present(json_file) ? parse_tokenizer_json(json_file, has_special)
+                                                 : read_sentencepiece(model_file, special);
   special.apply(pipeline);
   if (!has_special) pipeline.suffix = {pipeline.eos_id};
   return std::move(pipeline).tokenizer();

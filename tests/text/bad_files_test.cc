@@ -54,6 +54,28 @@ TEST(BadTokenizer, missing_files) {
   EXPECT_THAT(error_of(bad, [&] { load_clip_tokenizer(folder.path()); }), HasSubstr("cannot be read"));
 }
 
+// What cannot even be looked at is named, too.
+TEST(BadTokenizer, links_in_circles) {
+  for (const std::string kind : {"clip", "clip_json", "t5"}) {
+    for (const std::string file : {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "spiece.model"}) {
+      const bool used = file.starts_with("tokenizer") || (kind == "clip" && file != "spiece.model");
+      if (!used) continue;
+      TempFolder folder;
+      copy_tiny(kind, folder.path());
+      std::filesystem::remove(folder / file);
+      std::filesystem::create_symlink(file, folder / file);
+      EXPECT_THAT(error_of(bad, [&] { load(kind, folder.path()); }),
+                  AllOf(HasSubstr(file), HasSubstr("symbolic links")));
+    }
+  }
+  TempFolder folder;
+  copy_tiny("t5", folder.path());
+  std::filesystem::remove(folder / "tokenizer.json");
+  std::filesystem::remove(folder / "spiece.model");
+  std::filesystem::create_symlink("spiece.model", folder / "spiece.model");
+  EXPECT_THAT(error_of(bad, [&] { load_t5_tokenizer(folder.path()); }), HasSubstr("symbolic links"));
+}
+
 TEST(BadTokenizer, json_that_is_none) {
   EXPECT_THAT(error_with(bad, "clip", "vocab.json", R"({"a": 1)"), HasSubstr("expected JSON"));
   EXPECT_THAT(error_with(bad, "clip", "vocab.json", ""), HasSubstr("expected JSON"));
@@ -76,9 +98,13 @@ TEST(BadTokenizer, vocabulary_and_merges) {
   write_file(folder / "merges.txt", "a b\n");
   EXPECT_THAT(error_of(bad, [&] { load_clip_tokenizer(folder.path()); }),
               AllOf(HasSubstr("merge 1"), HasSubstr("no \"ab\"")));
-  write_file(folder / "merges.txt", "");
-  EXPECT_NO_THROW(load_clip_tokenizer(folder.path()));
-  write_file(folder / "vocab.json", R"({"a": 0, "<|startoftext|>": 3})");
+  for (const char* empty : {"", "#version: 0.2\n"}) {
+    write_file(folder / "merges.txt", empty);
+    EXPECT_THAT(error_of(bad, [&] { load_clip_tokenizer(folder.path()); }),
+                HasSubstr("merges.txt: expected merges, two tokens a line, found none"));
+  }
+  write_file(folder / "merges.txt", "a b\n");
+  write_file(folder / "vocab.json", R"({"a": 0, "b": 1, "ab": 2, "<|startoftext|>": 3})");
   EXPECT_THAT(error_of(bad, [&] { load_clip_tokenizer(folder.path()); }), HasSubstr("unknown token \"<|endoftext|>\""));
 }
 
@@ -91,6 +117,7 @@ TEST(BadTokenizer, special_tokens) {
   EXPECT_THAT(error_with(bad, "clip_json", config, R"({"pad_token": {"lstrip": true}})"), HasSubstr("\"content\""));
   EXPECT_THAT(error_with(bad, "clip_json", config, R"({"model_max_length": "long"})"), HasSubstr("model_max_length"));
   EXPECT_THAT(error_with(bad, "clip_json", config, R"({"model_max_length": -1})"), HasSubstr("found -1"));
+  EXPECT_THAT(error_with(bad, "clip_json", config, R"({"model_max_length": 1})"), HasSubstr("at least 2"));
   EXPECT_THAT(error_with(bad, "clip_json", config, R"({"added_tokens_decoder": []})"), HasSubstr("to be an object"));
   EXPECT_THAT(error_with(bad, "clip_json", config, R"({"added_tokens_decoder": {"x": {}}})"), HasSubstr("found \"x\""));
 }
