@@ -40,7 +40,11 @@ AtomicFile::AtomicFile(const fs::path& target) : target_(target) {
   if (fs::exists(status) && !fs::is_regular_file(status)) {
     file_ = ::open(target.c_str(), O_WRONLY | O_CLOEXEC);
   } else {
-    if (fs::is_symlink(fs::symlink_status(target, ignored))) target_ = fs::weakly_canonical(target);  // keep the link
+    if (fs::is_symlink(fs::symlink_status(target, ignored))) {  // keep the link
+      std::error_code error;
+      target_ = fs::weakly_canonical(target, error);
+      check(!error, ErrorCode::device, "cannot write {}: {}", target.string(), error.message());
+    }
     do {
       temporary_ = temporary_name(target_.parent_path());
       file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

@@ -42,8 +42,9 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
 }
 
 std::string sha256_file(const std::filesystem::path& path) {
+  std::error_code ignored;
   std::ifstream file(path, std::ios::binary);
-  check(file.is_open() && !std::filesystem::is_directory(path), ErrorCode::bad_file,
+  check(file.is_open() && !std::filesystem::is_directory(path, ignored), ErrorCode::bad_file,
         "{}: cannot open the file to hash it", path.string());
   Sha256 hash;
   std::vector<char> chunk(1 << 20);

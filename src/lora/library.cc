@@ -18,7 +18,7 @@ std::shared_ptr<const Adapter> AdapterLibrary::get(const fs::path& path, bool* w
   const fs::path canonical = fs::canonical(path, error);
   check(!error, ErrorCode::bad_file, "{}: cannot open: {}", path.string(), error.message());
   const auto time = fs::last_write_time(canonical, error);
-  const uint64_t size = fs::is_regular_file(canonical) ? fs::file_size(canonical, error) : 0;
+  const uint64_t size = fs::is_regular_file(canonical, error) ? fs::file_size(canonical, error) : 0;
 
   const std::lock_guard lock(mutex_);
   const auto found = std::ranges::find(entries_, canonical, &Entry::path);

@@ -49,6 +49,8 @@ TEST(Sha256, RefusesWhatItCannotRead) {
   const TempFolder folder;
   EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { sha256_file(folder / "no"); }), HasSubstr("no: cannot open"));
   EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { sha256_file(folder.path()); }), HasSubstr("cannot open"));
+  std::filesystem::create_symlink("loop", folder / "loop");
+  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { sha256_file(folder / "loop"); }), HasSubstr("loop: cannot open"));
   // Address 0 of a process cannot be read.
   EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { sha256_file("/proc/self/mem"); }), HasSubstr("reading failed"));
 }
