@@ -119,10 +119,21 @@ std::unique_ptr<TensorSource> open_index(const fs::path& index) {
   return source;
 }
 
+// A name that is there but is no file: a folder, a link that leads nowhere or in circles.
+void refuse_no_file(const fs::path& path) {
+  std::error_code error, ignored;
+  const fs::file_status status = fs::status(path, error);
+  if (fs::symlink_status(path, ignored).type() == fs::file_type::not_found) return;
+  check(!fs::is_directory(status), ErrorCode::bad_file, "{}: expected a file, found a folder", path.string());
+  fail(ErrorCode::bad_file, "{}: expected a file, found {}", path.string(),
+       error ? "one that cannot be opened: " + error.message() : "a device or a pipe");
+}
+
 // Why FOLDER has no BASE.safetensors, with the cure if what lies there suggests one.
 [[noreturn]] void refuse_folder(const fs::path& folder, const std::string& base_name) {
   check(!is_file(folder), ErrorCode::bad_file, "{}: expected a folder, found a file", folder.string());
   check(is_folder(folder), ErrorCode::bad_file, "{}: no such folder", folder.string());
+  for (const char* ending : {".safetensors.index.json", ".safetensors"}) refuse_no_file(folder / (base_name + ending));
   std::vector<std::string> others, pickles;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {

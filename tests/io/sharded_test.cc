@@ -118,6 +118,13 @@ TEST(Sharded, SaysWhatAFolderHasInstead) {
   EXPECT_THAT(refusal(folder.path()), HasSubstr("only PyTorch files: pytorch_model.bin; convert them to .safetensors"));
   folder.file("model.fp16.safetensors", "x");
   EXPECT_THAT(refusal(folder.path()), HasSubstr("found only model.fp16.safetensors"));
+  std::filesystem::create_directory(folder / "model.safetensors");
+  EXPECT_THAT(refusal(folder.path()), HasSubstr("model.safetensors: expected a file, found a folder"));
+  for (const auto& [target, why] : {std::pair{"model.safetensors", "symbolic links"}, {"gone", "No such file"}}) {
+    std::filesystem::remove(folder / "model.safetensors");
+    std::filesystem::create_symlink(target, folder / "model.safetensors");
+    EXPECT_THAT(refusal(folder.path()), HasSubstr(why));
+  }
 }
 
 }  // namespace
