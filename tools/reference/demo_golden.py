@@ -14,8 +14,8 @@ import reference
 from stable_files import save_stable
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-CASE = {"prompt": "a small red star left of a large blue circle on a yellow background", "width": 192, "height": 256,
-        "steps": 3, "guidance": 3.5, "seed": 5, "max_sequence_length": 64}
+CASE = {"prompt": "a small red star left of a large blue circle on a yellow background", "width": 96, "height": 128,
+        "steps": 3, "guidance": 3.5, "seed": 5, "max_sequence_length": 32}
 
 
 def run(folder, applied, taps):
