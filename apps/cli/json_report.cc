@@ -1,10 +1,15 @@
 #include "json_report.h"
 
+#include <fmt/format.h>
+
+#include <cstdlib>
 #include <fstream>
 
 namespace fx::cli {
 
 using nlohmann::json;
+
+double as_printed(float value) { return std::strtod(fmt::format("{}", value).c_str(), nullptr); }
 
 json model_json(const Engine& engine, const std::string& hash) {
   return {{"folder", engine.model().folder.string()}, {"name", engine.model().configs.name}, {"hash", hash}};
@@ -17,7 +22,7 @@ json adapters_json(const AdapterSet& adapters) {
     list.push_back({{"name", adapter.name},
                     {"file", adapter.path.string()},
                     {"hash", adapter.hash},
-                    {"scale", applied.scale},
+                    {"scale", as_printed(applied.scale)},
                     {"format", adapter.report.format},
                     {"rank", adapter.report.rank_summary()},
                     {"matched", adapter.report.matched.size()},

@@ -51,7 +51,8 @@ Inspection inspect(const LoraInspectOptions& o) {
 
 json to_json(const LoraInspectOptions& o, const Inspection& found) {
   const AdapterReport& report = found.report;
-  json ranks = json::object(), components = json::object();
+  json ranks = json::object(), components = json::object(), scales = json::array();
+  for (const float scale : found.scales) scales.push_back(as_printed(scale));
   for (const auto& [rank, modules] : report.ranks) ranks[std::to_string(rank)] = modules;
   for (const auto& [component, modules] : report.modules) components[std::string(name(component))] = modules;
   json result = {{"file", o.file.string()},
@@ -62,7 +63,7 @@ json to_json(const LoraInspectOptions& o, const Inspection& found) {
                  {"autov2", found.hash},
                  {"rank", report.rank_summary()},
                  {"ranks", ranks},
-                 {"scales", found.scales},
+                 {"scales", scales},
                  {"components", components},
                  {"targets", report.targets},
                  {"dtypes", report.dtypes},
@@ -120,6 +121,7 @@ void run_lora_inspect(const LoraInspectOptions& o) {
 }
 
 void run_lora_convert(const LoraConvertOptions& o) {
+  expect_distinct({{"OUT", o.out}}, {{"IN", o.in}});
   check_writable(o.out);
   const Skeleton skeleton(o.model);
   const Adapter adapter = read_adapter(o.in, skeleton.adapter_target());

@@ -122,8 +122,8 @@ void bind_params(ParamStore& store, const TensorSource& source, const NameMap& n
   if (binder.problems().empty()) return;
   std::string list;
   for (const std::string& problem : binder.problems()) list += (list.empty() ? "" : "; ") + problem;
-  fail(ErrorCode::bad_file, "{}: {} does not fit its config ({} problems): {}", component, source.path().string(),
-       binder.problems().size(), list);
+  fail(ErrorCode::bad_file, "{}: {} does not fit its config ({} problem{}): {}", component, source.path().string(),
+       binder.problems().size(), binder.problems().size() == 1 ? "" : "s", list);
 }
 
 }  // namespace fx

@@ -54,6 +54,11 @@ TEST_F(OutputTest, JsonIsOneObject) {
   }
 }
 
+TEST_F(OutputTest, ScalesArePrintedAsTheyWereGiven) {
+  const auto json = nlohmann::json::parse(expect_success(generate({"--json", "--lora", lora_.string() + ":0.8"})));
+  EXPECT_EQ(json.at("adapters").at(0).at("scale").dump(), "0.8");
+}
+
 TEST_F(OutputTest, RandomSeedIsTold) {
   Arguments arguments = generate({"--json"});
   arguments.erase(std::ranges::find(arguments, "--seed"), std::ranges::find(arguments, "--seed") + 2);
@@ -84,11 +89,13 @@ TEST_F(OutputTest, NothingIsSaidInAPipeButTheResult) { EXPECT_EQ(run_fluxswap(ge
 // Before any work: the model is not even looked for.
 TEST_F(OutputTest, UnwritableOutputs) {
   temp_.file("file", "");
+  fs::create_symlink("loop", temp_ / "loop");
   for (const std::string option : {"--out", "--save-latents", "--taps"}) {
     expect_failure(1, generate({option, path("missing/out.png")}), {"missing/out.png", "folder does not exist"});
     expect_failure(1, generate({option, path("file/out.png")}), {"file/out.png"});
     expect_failure(1, generate({option, temp_.path().string()}), {"it is a folder"});
     expect_failure(1, generate({option, "/proc/out.png"}), {"/proc/out.png"});
+    expect_failure(1, generate({option, path("loop")}), {"loop", "symbolic links"});
   }
 }
 
