@@ -119,6 +119,7 @@ void check_batch_sizes(const Batch& batch, const Path& file) {
 void run_debug_encode(const DebugEncodeOptions& o) {
   make_request({.max_sequence_length = o.max_sequence_length}, o.prompt, read_model_configs(o.engine.model));
   check_adapters_exist(o.adapters);
+  expect_distinct({{"--out", o.out}, {"--taps", o.taps}}, adapter_files(o.adapters));
   check_writable(o.out);
   check_writable(o.taps);
   ProgressBar bar;
@@ -145,6 +146,9 @@ void run_debug_transformer(const DebugTransformerOptions& o) {
   check(together || o.taps.empty(), ErrorCode::invalid_argument,
         "--taps: expected one timestep and one guidance for all pictures");
   check_adapters_exist(o.adapters);
+  std::vector<NamedFile> files = adapter_files(o.adapters);
+  files.push_back({"--inputs", o.inputs});
+  expect_distinct({{"--out", o.out}, {"--taps", o.taps}}, files);
   check_writable(o.out);
   check_writable(o.taps);
 

@@ -35,6 +35,14 @@ Request checked_request(const GenerateOptions& o, Inputs& inputs) {
   return request;
 }
 
+void expect_distinct_files(const GenerateOptions& o, const std::vector<Path>& pictures) {
+  std::vector<NamedFile> outputs = {{"--save-latents", o.save_latents}, {"--taps", o.taps}};
+  for (const Path& path : pictures) outputs.push_back({"--out", path});
+  std::vector<NamedFile> inputs = adapter_files(o.adapters);
+  inputs.push_back({"--inputs", o.inputs});
+  expect_distinct(outputs, inputs);
+}
+
 // Drops the pixels of pictures that are on disk; latents stay for --save-latents.
 void make_pictures(const GenerateOptions& o, Engine& engine, Request request, const Inputs& inputs, ProgressBar& bar,
                    Result& result) {
@@ -118,7 +126,7 @@ nlohmann::json report(const GenerateOptions& o, Engine& engine, const Result& re
                          {"noise", request.noise == NoiseType::f32 ? "f32" : "bf16"},
                          {"adapters", adapters_json(engine.adapters())},
                          {"swap", swap_json(result.change)},
-                         {"graph_captures", 0},
+                         {"graph_captures", kGraphCaptures},
                          {"timings", std::move(timings)},
                          {"peak_memory", memory_json(engine.ops().runtime())},
                          {"output", result.paths.front().string()},
@@ -136,6 +144,7 @@ void run_generate(const GenerateOptions& o) {
   const Request request = checked_request(o, inputs);
   Result result;
   result.paths = picture_paths(o.out, request.seed, o.count);
+  expect_distinct_files(o, result.paths);
   for (const Path& path : result.paths) check_writable(path);
   check_writable(o.save_latents);
   check_writable(o.taps);

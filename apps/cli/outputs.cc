@@ -1,5 +1,8 @@
 #include "outputs.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "console.h"
 #include "io/atomic_file.h"
 #include "io/safetensors.h"
@@ -24,9 +27,25 @@ Path numbered(const Path& path, const std::string& number) {
   return path.parent_path() / name;
 }
 
+// Also a link that leads nowhere takes its name.
 bool is_free(const Path& path, int count) {
-  if (count == 1) return !fs::exists(path);
-  return !fs::exists(numbered(path, "-0001"));
+  std::error_code ignored;
+  return fs::symlink_status(count == 1 ? path : numbered(path, "-0001"), ignored).type() == fs::file_type::not_found;
+}
+
+// /dev/stdout, or the file to which the shell sends it. Not /dev/null, which takes everything.
+bool is_standard_output(const Path& path) {
+  struct stat file {}, out {};
+  if (::stat(path.c_str(), &file) != 0 || ::fstat(STDOUT_FILENO, &out) != 0) return false;
+  const bool same = file.st_dev == out.st_dev && file.st_ino == out.st_ino;
+  return same && (!S_ISCHR(out.st_mode) || ::isatty(STDOUT_FILENO) == 1);
+}
+
+// One name for each file, however it is written: links followed, "." and ".." gone.
+std::string identity(const Path& path) {
+  std::error_code error;
+  const Path real = fs::weakly_canonical(fs::absolute(path, error), error);
+  return (error ? path : real).string();
 }
 
 // A name that no earlier picture has.
@@ -40,9 +59,31 @@ Path unused_name(uint64_t seed, int count) {
 }  // namespace
 
 void check_writable(const Path& path) {
-  if (path.empty() || is_special(path)) return;
+  if (path.empty()) return;
+  expect(!is_standard_output(path), "cannot write {}: the report goes to standard output, expected another file",
+         path.string());
+  if (is_special(path)) return;
   const SignalHold hold;
   const AtomicFile probe(path);  // makes a temporary file beside it, and removes it
+}
+
+void expect_distinct(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs) {
+  std::map<std::string, const NamedFile*> taken;
+  for (const NamedFile& input : inputs) {
+    if (!input.path.empty()) taken.emplace(identity(input.path), &input);
+  }
+  for (const NamedFile& output : outputs) {
+    if (output.path.empty() || is_special(output.path)) continue;
+    const auto [other, added] = taken.emplace(identity(output.path), &output);
+    expect(added, "{} and {}: expected two files, found {} for both", other->second->option, output.option,
+           output.path.string());
+  }
+}
+
+std::vector<NamedFile> adapter_files(const std::vector<AdapterChoice>& adapters) {
+  std::vector<NamedFile> files;
+  for (const AdapterChoice& adapter : adapters) files.push_back({"--lora", adapter.file});
+  return files;
 }
 
 void expect_png_name(const Path& path) {

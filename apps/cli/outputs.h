@@ -11,8 +11,21 @@
 
 namespace fx::cli {
 
-// Throws Error(device) when a file of this name cannot be written now. An empty path is none and always good.
+// Throws Error(device) when a file of this name cannot be written now, UsageError when it is the standard output, where
+// the report goes. An empty path is none and always good.
 void check_writable(const Path& path);
+
+// A file that the command line names, and by which option.
+struct NamedFile {
+  std::string option;
+  Path path;  // empty: not given
+};
+
+// UsageError when two outputs are one file, or an output is also an input. Devices take as much as one writes.
+void expect_distinct(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs = {});
+
+// The option for each adapter, as inputs for expect_distinct.
+std::vector<NamedFile> adapter_files(const std::vector<AdapterChoice>& adapters);
 
 // UsageError unless the name ends in .png, has no ending, or belongs to a device.
 void expect_png_name(const Path& path);

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "usage_error.h"
@@ -17,6 +18,9 @@ std::optional<T> number(std::string_view text) {
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
 }
+
+// Finite, and still so as a float.
+bool fits_float(double value) { return std::abs(value) <= std::numeric_limits<float>::max(); }
 
 bool is_file(const std::string& path) {
   std::error_code ignored;
@@ -44,7 +48,7 @@ int64_t parse_int(std::string_view option, std::string_view text, int64_t min, i
 
 double parse_number(std::string_view option, std::string_view text) {
   const auto value = number<double>(text);
-  expect(value && std::isfinite(*value), "{}: expected a number, found '{}'", option, text);
+  expect(value && fits_float(*value), "{}: expected a finite number of 32 bits, found '{}'", option, text);
   return *value;
 }
 
@@ -82,8 +86,8 @@ AdapterChoice parse_adapter(const std::string& text) {
   if (is_file(text) && !is_file(file)) return {.file = text};
   const auto scale = number<double>(scale_text);
   if (!scale && !is_file(file)) return {.file = text};
-  expect(scale && std::isfinite(static_cast<float>(*scale)), "--lora {}: expected a finite number as scale, found '{}'",
-         file, scale_text);
+  expect(scale && fits_float(*scale), "--lora {}: expected a finite number of 32 bits as scale, found '{}'", file,
+         scale_text);
   return {.file = file, .scale = static_cast<float>(*scale)};
 }
 

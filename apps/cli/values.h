@@ -15,7 +15,7 @@ namespace fx::cli {
 // A whole decimal number from `min` to `max`.
 int64_t parse_int(std::string_view option, std::string_view text, int64_t min, int64_t max);
 
-// A finite number.
+// A number that is finite as a float, which is what models compute with.
 double parse_number(std::string_view option, std::string_view text);
 
 // 0 to 2^64 - 1; a negative number stands for the unsigned one with the same bits, as in torch.

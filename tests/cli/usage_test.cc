@@ -35,8 +35,8 @@ TEST_F(UsageTest, StepsSeedsAndNumbers) {
   for (const char* steps : {"0", "-1", "1001", "many", "4 "}) {
     expect_failure(2, generate({"--steps", steps}), {"--steps", "1 to 1000", steps});
   }
-  for (const char* guidance : {"nan", "inf", "high", ""}) {
-    expect_failure(2, generate({"--guidance", guidance}), {"--guidance", "number"});
+  for (const char* guidance : {"nan", "inf", "high", "", "1e300", "-4e38"}) {
+    expect_failure(2, generate({"--guidance", guidance}), {"--guidance", "finite number", guidance});
   }
   expect_failure(2, generate({"--seed", "18446744073709551616"}), {"--seed"});
   expect_failure(2, generate({"--seed", "x"}), {"--seed", "'x'"});
@@ -51,7 +51,7 @@ TEST_F(UsageTest, StepsSeedsAndNumbers) {
 }
 
 TEST_F(UsageTest, ScalesAreNumbers) {
-  for (const char* scale : {"strong", "", "nan", "inf", "1e99"}) {
+  for (const char* scale : {"strong", "", "nan", "inf", "1e99", "-4e38"}) {
     expect_failure(2, generate({"--lora", lora_.string() + ":" + scale}), {"--lora", "scale", scale});
   }
   expect_failure(2, generate({"--lora", ""}), {"--lora"});
@@ -59,6 +59,32 @@ TEST_F(UsageTest, ScalesAreNumbers) {
 
 TEST_F(UsageTest, PicturesArePng) {
   expect_failure(2, generate({"--out", path("out.jpg")}), {"--out", ".png", "out.jpg"});
+}
+
+TEST_F(UsageTest, NoFileHasTwoUses) {
+  const std::string same = path("same.png"), other = path("../") + temp_.path().filename().string() + "/same.png";
+  for (const std::string& again : {same, other}) {
+    expect_failure(2, generate({"--out", same, "--taps", again}), {"--out", "--taps", "same.png"});
+    expect_failure(2, generate({"--out", same, "--save-latents", again}), {"--out", "--save-latents"});
+    expect_failure(2, generate({"--taps", same, "--save-latents", again}), {"--taps", "--save-latents"});
+  }
+  expect_failure(2, generate({"--count", "2", "--taps", path("out-0002.png")}), {"--out", "--taps"});
+  const std::string copy = temp_.file("copy.png", read_all(lora_)).string();
+  expect_failure(2, generate({"--lora", copy, "--out", copy}), {"--lora", "--out"});
+  expect_failure(2, {"grid", "--model", model_.string(), "--prompt", "a", "--lora", copy, "--out", copy},
+                 {"--lora", "--out"});
+  expect_failure(2, {"lora", "convert", copy, copy, "--model", model_.string()}, {"IN", "OUT"});
+  expect_failure(2,
+                 {"debug", "encode", "--model", model_.string(), "--prompt", "a", "--out", same, "--taps", same},
+                 {"--out", "--taps"});
+  EXPECT_EQ(read_all(temp_ / "copy.png"), read_all(lora_));
+  expect_success(generate({"--out", "/dev/null", "--taps", "/dev/null"}));
+}
+
+TEST_F(UsageTest, ReportsAndFilesDoNotMix) {
+  expect_failure(2, generate({"--out", "/dev/stdout"}), {"/dev/stdout", "standard output"});
+  const std::string report = temp_.file("report", "").string();
+  expect_failure(2, generate({"--taps", report}), {"report", "standard output"}, {.stdout_file = report});
 }
 
 TEST_F(UsageTest, HelpAndVersionAreNotErrors) {
