@@ -3,41 +3,49 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fold.h"
 #include "font.h"
 
 namespace fx::cli {
 namespace {
 
 constexpr int64_t kGap = 8;            // around everything
-constexpr int64_t kLabelLines = 2;     // above a column
+constexpr size_t kLabelLines = 2, kMaxLabelLines = 16;  // above a column
 constexpr int64_t kLabelLetters = 18;  // left of a row
 constexpr int64_t kLargeCell = 160;    // from here on letters are twice as large
 constexpr uint8_t kPaper = 250, kInk = 40, kEmpty = 225;
 
-// One byte for each code point, so that widths can be counted.
-std::string letters_of(const std::string& text) {
-  std::string letters;
-  for (const char byte : text) {
-    const auto code = static_cast<unsigned char>(byte);
-    if (code >= 0x80 && code < 0xc0) continue;  // inside of a code point
-    letters += code < 0x80 ? (code < 32 ? ' ' : byte) : '\x7f';
+// Where to break a line: at a space; else after a colon, so that "name:0.25" keeps its number whole; else anywhere.
+size_t break_of(const std::string& text, size_t width) {
+  if (text.size() <= width) return text.size();
+  const size_t space = text.rfind(' ', width);
+  if (space != std::string::npos && space > 0) return space;
+  const size_t colon = text.rfind(':', width - 1);
+  return colon != std::string::npos && colon > 0 ? colon + 1 : width;
+}
+
+size_t letters_in(int64_t pixels, int64_t scale) {
+  return static_cast<size_t>(std::max<int64_t>(1, pixels / (kGlyphAdvance * scale)));
+}
+
+// Lines above the columns, so that the longest label is whole: what is cut off is often a scale.
+int64_t label_lines(const std::vector<std::string>& columns, int cell_width, int64_t scale) {
+  size_t lines = kLabelLines;
+  for (const std::string& label : columns) {
+    lines = std::max(lines, wrapped(label, letters_in(cell_width, scale), kMaxLabelLines).size());
   }
-  return letters;
+  return static_cast<int64_t>(lines);
 }
 
 }  // namespace
 
 std::vector<std::string> wrapped(const std::string& text, size_t width, size_t max_lines) {
   std::vector<std::string> lines;
-  std::string rest = letters_of(text);
+  std::string rest = folded(text);
   while (!rest.empty() && lines.size() < max_lines) {
     rest.erase(0, std::min(rest.find_first_not_of(' '), rest.size()));
     if (rest.empty()) break;
-    size_t end = rest.size();
-    if (end > width) {
-      end = rest.rfind(' ', width);
-      if (end == std::string::npos || end == 0) end = width;
-    }
+    const size_t end = break_of(rest, width);
     lines.push_back(rest.substr(0, end));
     rest.erase(0, end);
   }
@@ -49,11 +57,11 @@ std::vector<std::string> wrapped(const std::string& text, size_t width, size_t m
   return lines;
 }
 
-ContactSheet::Layout::Layout(int cell_width, int cell_height, size_t rows, size_t columns)
+ContactSheet::Layout::Layout(int cell_width, int cell_height, size_t rows, const std::vector<std::string>& columns)
     : cell_width(cell_width), cell_height(cell_height), scale(std::min(cell_width, cell_height) >= kLargeCell ? 2 : 1) {
   left = kGap + kLabelLetters * kGlyphAdvance * scale + kGap;
-  top = kGap + kLabelLines * kLineAdvance * scale + kGap;
-  width = x(columns);
+  top = kGap + label_lines(columns, cell_width, scale) * kLineAdvance * scale + kGap;
+  width = x(columns.size());
   height = y(rows);
 }
 
@@ -62,14 +70,14 @@ int64_t ContactSheet::Layout::x(size_t column) const {
 }
 int64_t ContactSheet::Layout::y(size_t row) const { return top + static_cast<int64_t>(row) * (cell_height + kGap); }
 
-int64_t ContactSheet::pixels(int cell_width, int cell_height, size_t rows, size_t columns) {
+int64_t ContactSheet::pixels(int cell_width, int cell_height, size_t rows, const std::vector<std::string>& columns) {
   const Layout layout(cell_width, cell_height, rows, columns);
   return layout.width * layout.height;
 }
 
 ContactSheet::ContactSheet(int cell_width, int cell_height, const std::vector<std::string>& rows,
                            const std::vector<std::string>& columns)
-    : layout_(cell_width, cell_height, rows.size(), columns.size()),
+    : layout_(cell_width, cell_height, rows.size(), columns),
       image_{static_cast<int>(layout_.width), static_cast<int>(layout_.height),
              std::vector<uint8_t>(static_cast<size_t>(3 * layout_.width * layout_.height), kPaper)} {
   const int64_t label_height = layout_.top - 2 * kGap, label_width = layout_.left - 2 * kGap;
@@ -104,7 +112,7 @@ void ContactSheet::draw_letter(char letter, int64_t left, int64_t top) {
 
 void ContactSheet::draw_label(const std::string& text, int64_t left, int64_t top, int64_t width, int64_t height) {
   const int64_t advance = kGlyphAdvance * layout_.scale, line_height = kLineAdvance * layout_.scale;
-  const auto lines = wrapped(text, static_cast<size_t>(std::max<int64_t>(1, width / advance)),
+  const auto lines = wrapped(text, letters_in(width, layout_.scale),
                              static_cast<size_t>(std::max<int64_t>(1, height / line_height)));
   int64_t y = top + std::max<int64_t>(0, (height - static_cast<int64_t>(lines.size()) * line_height) / 2);
   for (const std::string& line : lines) {

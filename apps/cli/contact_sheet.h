@@ -10,7 +10,8 @@ namespace fx::cli {
 
 class ContactSheet {
  public:
-  // All cells are empty. Sizes are of one cell, in pixels. Labels are UTF-8; what the font does not have is a box.
+  // All cells are empty. Sizes are of one cell, in pixels. Labels are UTF-8; what the font does not have is a box. There is
+  // room for the whole labels of columns, up to some lines.
   ContactSheet(int cell_width, int cell_height, const std::vector<std::string>& rows,
                const std::vector<std::string>& columns);
 
@@ -18,12 +19,12 @@ class ContactSheet {
   void place(size_t row, size_t column, const Image& picture);
   const Image& image() const { return image_; }
 
-  // Pixels of a sheet without making it; to refuse one that is too large.
-  static int64_t pixels(int cell_width, int cell_height, size_t rows, size_t columns);
+  // Pixels of a sheet without making it; to refuse one that is too large. `columns` are labels.
+  static int64_t pixels(int cell_width, int cell_height, size_t rows, const std::vector<std::string>& columns);
 
  private:
   struct Layout {
-    Layout(int cell_width, int cell_height, size_t rows, size_t columns);
+    Layout(int cell_width, int cell_height, size_t rows, const std::vector<std::string>& columns);
     int64_t cell_width, cell_height;
     int64_t scale;      // of the font
     int64_t left, top;  // room for labels
@@ -40,8 +41,8 @@ class ContactSheet {
   Image image_;
 };
 
-// `text` as at most `max_lines` lines of at most `width` letters, broken at spaces where possible; "..." at the end if that
-// is not enough. One letter for each code point; those beyond ASCII become 0x7f.
+// `text`, folded, as at most `max_lines` lines of at most `width` letters, broken at spaces or after colons where possible;
+// "..." at the end if that is not enough.
 std::vector<std::string> wrapped(const std::string& text, size_t width, size_t max_lines);
 
 }  // namespace fx::cli

@@ -43,10 +43,15 @@ Grid checked_grid(const GridOptions& o) {
   }
   const int64_t pixels =
       ContactSheet::pixels(static_cast<int>(grid.request.width), static_cast<int>(grid.request.height),
-                           o.prompts.size(), grid.columns.size());
+                           o.prompts.size(), grid.labels);
   expect(pixels <= kMaxSheetPixels,
          "the sheet would have {} pixels: expected at most {}; take fewer or smaller pictures", pixels,
          kMaxSheetPixels);
+  std::vector<NamedFile> inputs;
+  for (const auto& column : grid.columns) {
+    for (NamedFile& file : adapter_files(column)) inputs.push_back(std::move(file));
+  }
+  expect_distinct({{"--out", o.out}}, inputs);
   check_writable(o.out);
   return grid;
 }
@@ -123,7 +128,7 @@ nlohmann::json report(const GridOptions& o, Engine& engine, const Grid& grid, do
           {"guidance", request.guidance},
           {"max_sequence_length", request.max_sequence_length},
           {"noise", request.noise == NoiseType::f32 ? "f32" : "bf16"},
-          {"graph_captures", 0},
+          {"graph_captures", kGraphCaptures},
           {"timings", {{"load_seconds", engine.load_seconds()}, {"total_seconds", total_seconds}}},
           {"peak_memory", memory_json(engine.ops().runtime())},
           {"output", o.out.string()},

@@ -4,6 +4,7 @@
 
 #include "console.h"
 #include "contact_sheet.h"
+#include "fold.h"
 #include "font.h"
 #include "progress_bar.h"
 #include "support/temp_folder.h"
@@ -65,13 +66,29 @@ TEST(Font, EveryLetterHasInkAndNoTwoAreAlike) {
   EXPECT_TRUE(glyph_pixel('\x7f', 0, 0));  // the box
 }
 
+TEST(Fold, LatinIsReadableAndTheRestIsABox) {
+  EXPECT_EQ(folded("\u00e9a \u00c7at\tna\u00efve"), "ea Cat naive");
+  EXPECT_EQ(folded("e\u0301"), "e");
+  EXPECT_EQ(folded("Stra\u00dfe \u0141\u00f3d\u017a \u00d8re \u0152uvre"), "Strasse Lodz Ore OEuvre");
+  EXPECT_EQ(folded("\u201cquoted\u201d \u2014 it\u2019s\u2026"), "\"quoted\" - it's...");
+  EXPECT_EQ(folded("\u65e5\u672c \U0001F98A"), "\x7f\x7f \x7f");
+  EXPECT_EQ(folded("caf\xe9"), "caf\x7f");
+}
+
 TEST(ContactSheet, WrapsLabels) {
   EXPECT_THAT(wrapped("a small red star", 10, 4), ElementsAre("a small", "red star"));
   EXPECT_THAT(wrapped("incomprehensible", 6, 9), ElementsAre("incomp", "rehens", "ible"));
   EXPECT_THAT(wrapped("one two three four", 9, 2), ElementsAre("one two", "three..."));
-  EXPECT_THAT(wrapped("caf\xc3\xa9", 9, 2), ElementsAre("caf\x7f"));
+  EXPECT_THAT(wrapped("caf\xc3\xa9", 9, 2), ElementsAre("cafe"));
   EXPECT_THAT(wrapped("", 9, 2), ElementsAre());
   EXPECT_THAT(wrapped("   ", 9, 2), ElementsAre());
+  EXPECT_THAT(wrapped("clip:-1 + single:0.25", 10, 9), ElementsAre("clip:-1 +", "single:", "0.25"));
+}
+
+TEST(ContactSheet, LabelsOfColumnsAreWhole) {
+  const int64_t two_lines = ContactSheet::pixels(64, 64, 1, {"no adapter"});
+  EXPECT_EQ(ContactSheet::pixels(64, 64, 1, {"ink:0.5 + clip"}), two_lines);
+  EXPECT_GT(ContactSheet::pixels(64, 64, 1, {"clip:-1 + single:0.25"}), two_lines);
 }
 
 TEST(ContactSheet, PicturesAndLabelsHaveTheirPlaces) {
@@ -83,7 +100,7 @@ TEST(ContactSheet, PicturesAndLabelsHaveTheirPlaces) {
                   }()};
   sheet.place(1, 2, red);
   const Image& image = sheet.image();
-  EXPECT_EQ(int64_t{image.width} * image.height, ContactSheet::pixels(20, 16, 2, 3));
+  EXPECT_EQ(int64_t{image.width} * image.height, ContactSheet::pixels(20, 16, 2, {"a", "b", "c"}));
   EXPECT_EQ(image.rgb.size(), static_cast<size_t>(3 * image.width * image.height));
   size_t reds = 0, inks = 0;
   for (size_t i = 0; i < image.rgb.size(); i += 3) {
