@@ -70,6 +70,38 @@ void expect_known_command(const CLI::App& app, int argc, const char* const* argv
   throw UsageError(fmt::format("unknown command '{}'; expected {}", argv[1], fmt::join(names, ", ")));
 }
 
+// The command that the line names, as far as it names one.
+const CLI::App& named_command(const CLI::App& app, int argc, const char* const* argv) {
+  for (const CLI::App* command : app.get_subcommands(nullptr)) {
+    if (argc > 1 && command->get_name() == argv[1]) return named_command(*command, argc - 1, argv + 1);
+  }
+  return app;
+}
+
+std::string full_name(const CLI::App& command) {
+  const CLI::App* parent = command.get_parent();
+  return parent ? full_name(*parent) + " " + command.get_name() : command.get_name();
+}
+
+// CLI11 takes whatever follows as the value: with "--prompt --out x.png" the prompt would be "--out".
+void expect_values(const CLI::App& command, int argc, const char* const* argv) {
+  const auto option = [&](const char* arg) {
+    return std::string_view(arg).starts_with("--") ? command.get_option_no_throw(arg) : nullptr;
+  };
+  for (int i = 1; i + 1 < argc; ++i) {
+    const CLI::Option* taker = option(argv[i]);
+    if (!taker || taker->get_items_expected_max() == 0) continue;
+    expect(!option(argv[i + 1]), "{0}: expected a value, found the option {1}; if it is the value, write {0}={1}",
+           argv[i], argv[i + 1]);
+  }
+}
+
+// CLI11 lists them backwards.
+std::string unexpected(const CLI::App& app) {
+  const std::vector<std::string> args = app.remaining(true);
+  return fmt::format("unexpected argument{}: {}", args.size() == 1 ? "" : "s", fmt::join(args, " "));
+}
+
 }  // namespace
 
 std::function<void()> parse_args(int argc, const char* const* argv) {
@@ -77,6 +109,8 @@ std::function<void()> parse_args(int argc, const char* const* argv) {
   CLI::App app("", "fluxswap");
   make_app(app, action);
   expect_known_command(app, argc, argv);
+  const CLI::App& command = named_command(app, argc, argv);
+  expect_values(command, argc, argv);
   std::vector<std::string> args = normalised(argc, argv);
   std::reverse(args.begin(), args.end());  // as CLI11 wants them
   try {
@@ -85,7 +119,11 @@ std::function<void()> parse_args(int argc, const char* const* argv) {
     return [help = app.help()] { print_text(help); };
   } catch (const CLI::CallForVersion&) {
     return [] { write_out("{}\n", kVersion); };
-  } catch (const CLI::ParseError& error) { throw UsageError(fmt::format("{}; see fluxswap --help", error.what())); }
+  } catch (const CLI::ExtrasError&) {
+    throw UsageError(fmt::format("{}; see {} --help", unexpected(app), full_name(command)));
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(fmt::format("{}; see {} --help", error.what(), full_name(command)));
+  }
   return action;
 }
 
