@@ -40,6 +40,7 @@ void add_noise(CLI::App& debug, Action& action) {
   options.one("--noise", "f32|bf16", "dtype in which torch would draw (default f32)",
               [o](const std::string& value) { o->noise = parse_noise(value); });
   options.path("--out", "FILE.safetensors", "file to write", o->out)->required();
+  options.json(o->json);
   command->callback([o, &action] { action = [o] { run_debug_noise(*o); }; });
 }
 
@@ -55,7 +56,8 @@ void add_encode(CLI::App& debug, Action& action) {
       .path("--out", "FILE.safetensors",
             "write prompt_embeds (1, tokens, channels) and pooled_prompt_embeds (1, channels)", o->out)
       ->required();
-  options.path("--taps", "FILE.safetensors", "write intermediate tensors by module path", o->taps);
+  options.taps("", o->taps);
+  options.json(o->json);
   command->callback([o, &action] { action = [o] { run_debug_encode(*o); }; });
 }
 
@@ -74,7 +76,8 @@ void add_transformer(CLI::App& debug, Action& action) {
   options.size(o->width, o->height);
   options.guidance(o->guidance);
   options.adapters(o->adapters);
-  options.path("--taps", "FILE.safetensors", "write intermediate tensors by module path", o->taps);
+  options.taps("", o->taps);
+  options.json(o->json);
   command->footer("\nWithout --width and --height the picture is square, or else of the model's default size.");
   command->callback([o, &action] { action = [o] { run_debug_transformer(*o); }; });
 }

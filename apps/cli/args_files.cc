@@ -32,6 +32,7 @@ void add_lora_convert(CLI::App& lora, Action& action) {
   options.model(o->model);
   options.one("--dtype", "f32|f16|bf16", "of the matrices in OUT (default f32)",
               [o](const std::string& value) { o->dtype = parse_dtype(value); });
+  options.json(o->json);
   command->callback([o, &action] { action = [o] { run_lora_convert(*o); }; });
 }
 

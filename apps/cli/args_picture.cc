@@ -25,11 +25,8 @@ void add_generate(CLI::App& app, Action& action) {
       .path("--inputs", "FILE.safetensors",
             "any of latents (packed noise), prompt_embeds, pooled_prompt_embeds, to be used as given", o->inputs)
       ->group("Debugging");
-  options
-      .path("--taps", "FILE.safetensors",
-            "write intermediate tensors of the first picture by module path: text encoders, first step, VAE", o->taps)
-      ->group("Debugging");
-  options.json(o->json);
+  options.taps(" of the first picture (text encoders, first step, VAE)", o->taps);
+  options.json(o->json, "; graph_captures in it is 0 where nothing is captured, as on a CPU");
   command->callback([o, &action] { action = [o] { run_generate(*o); }; });
 }
 
@@ -47,7 +44,7 @@ void add_grid(CLI::App& app, Action& action) {
                [o](const std::string& value) { o->columns.push_back(parse_adapter_set(value)); });
   options.picture(o->picture);
   options.path("--out", "SHEET.png", "contact sheet to write", o->out)->required();
-  options.json(o->json);
+  options.json(o->json, "; graph_captures in it is 0 where nothing is captured, as on a CPU");
   command->footer("\nAll pictures have the same seed, so that columns differ by their adapters only.");
   command->callback([o, &action] { action = [o] { run_grid(*o); }; });
 }

@@ -1,8 +1,10 @@
 // fluxswap debug tokens, sigmas and noise: what needs no weights.
 #include <nlohmann/json.hpp>
+
 #include "commands.h"
 #include "console.h"
 #include "core/error.h"
+#include "json_report.h"
 #include "outputs.h"
 #include "session.h"
 #include "text/tokenizer.h"
@@ -25,6 +27,7 @@ void report_tokens(const char* name, const TokenIds& tokens, bool as_json, json&
 }  // namespace
 
 void run_debug_tokens(const DebugTokensOptions& o) {
+  check_prompt(o.prompt);
   const ModelConfigs configs = read_model_configs(o.model);
   const auto clip = load_clip_tokenizer(o.model / "tokenizer");
   const auto t5 = load_t5_tokenizer(o.model / "tokenizer_2");
@@ -58,6 +61,12 @@ void run_debug_noise(const DebugNoiseOptions& o) {
   HostTensor noise{"noise", o.shape, std::vector<float>(static_cast<size_t>(o.shape.count()))};
   draw_noise(o.seed, o.noise, noise.values);
   save_tensors(o.out, {noise});
+  if (o.json) {
+    json report = written_json("debug noise", o.out, {noise});
+    report["seed"] = o.seed;
+    report["noise"] = o.noise == NoiseType::f32 ? "f32" : "bf16";
+    return print_json(report);
+  }
   write_out("{}: noise {}, seed {}\n", o.out.string(), to_string(o.shape), o.seed);
 }
 

@@ -6,6 +6,7 @@
 #include "console.h"
 #include "core/error.h"
 #include "inputs.h"
+#include "json_report.h"
 #include "outputs.h"
 #include "session.h"
 #include "usage_error.h"
@@ -133,6 +134,9 @@ void run_debug_encode(const DebugEncodeOptions& o) {
   save_tensors(o.out, {conditions.prompt_embeds, conditions.pooled});
   if (!o.taps.empty()) save_tensors(o.taps, taps.tensors());
   bar.clear();
+  if (o.json) {
+    return print_json(written_json("debug encode", o.out, {conditions.prompt_embeds, conditions.pooled}, o.taps));
+  }
   write_out("{}: prompt_embeds {}, pooled_prompt_embeds {}\n", o.out.string(),
             to_string(conditions.prompt_embeds.shape), to_string(conditions.pooled.shape));
 }
@@ -163,6 +167,7 @@ void run_debug_transformer(const DebugTransformerOptions& o) {
   save_tensors(o.out, {sample});
   if (!o.taps.empty()) save_tensors(o.taps, taps.tensors());
   bar.clear();
+  if (o.json) return print_json(written_json("debug transformer", o.out, {sample}, o.taps));
   write_out("{}: sample {}\n", o.out.string(), to_string(sample.shape));
 }
 

@@ -32,6 +32,21 @@ json adapters_json(const AdapterSet& adapters) {
   return list;
 }
 
+json shape_json(const Shape& shape) {
+  json dims = json::array();
+  for (int i = 0; i < shape.rank(); ++i) dims.push_back(shape[i]);
+  return dims;
+}
+
+json written_json(const std::string& command, const Path& output, const std::vector<HostTensor>& tensors,
+                  const Path& taps) {
+  json shapes = json::object();
+  for (const HostTensor& tensor : tensors) shapes[tensor.name] = shape_json(tensor.shape);
+  json report = {{"command", command}, {"output", output.string()}, {"tensors", std::move(shapes)}};
+  if (!taps.empty()) report["taps"] = taps.string();
+  return report;
+}
+
 json swap_json(const AdapterChange& change) {
   return {{"read_seconds", change.read_seconds},
           {"swap_seconds", change.swap.seconds},

@@ -111,6 +111,22 @@ void print_table(const LoraInspectOptions& o, const Inspection& found) {
   for (const auto& [key, value] : report.metadata) row("metadata", fmt::format("{} = {:.200}", key, value));
 }
 
+json conversion_json(const LoraConvertOptions& o, const Adapter& adapter,
+                     const std::map<std::string, DiffusersModule>& modules) {
+  json tensors = json::object();
+  for (const auto& [path, module] : modules) {
+    tensors[path + ".lora_A.weight"] = shape_json({module.rank, module.in});
+    tensors[path + ".lora_B.weight"] = shape_json({module.out, module.rank});
+  }
+  return {{"command", "lora convert"},
+          {"output", o.out.string()},
+          {"dtype", name(o.dtype)},
+          {"modules", modules.size()},
+          {"rank", adapter.report.rank_summary()},
+          {"unmatched", adapter.report.unmatched},
+          {"tensors", std::move(tensors)}};
+}
+
 }  // namespace
 
 void run_lora_inspect(const LoraInspectOptions& o) {
@@ -134,8 +150,10 @@ void run_lora_convert(const LoraConvertOptions& o) {
     const SignalHold hold;
     write_diffusers_adapter(o.out, adapter, skeleton.adapter_target(), o.dtype);
   }
-  write_out("{}: {} modules, rank {}, {}\n", o.out.string(), to_diffusers(adapter, skeleton.adapter_target()).size(),
-            adapter.report.rank_summary(), name(o.dtype));
+  const auto modules = to_diffusers(adapter, skeleton.adapter_target());
+  if (o.json) return print_json(conversion_json(o, adapter, modules));
+  write_out("{}: {} modules, rank {}, {}\n", o.out.string(), modules.size(), adapter.report.rank_summary(),
+            name(o.dtype));
 }
 
 }  // namespace fx::cli

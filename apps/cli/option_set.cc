@@ -68,7 +68,17 @@ void OptionSet::model(Path& target) {
   path("--model", "DIR", "model folder in diffusers layout, as FLUX.1-dev is published", target)->required();
 }
 
-void OptionSet::json(bool& target) { flag("--json", "print one JSON object on standard output", target); }
+void OptionSet::json(bool& target, const std::string& note) {
+  flag("--json", "print one JSON object on standard output" + note, target);
+}
+
+void OptionSet::taps(const std::string& which, Path& target) {
+  path("--taps", "FILE.safetensors",
+       "write intermediate tensors" + which +
+           " by module path; those of the VAE are (B, height, width, channels), `vec` is (steps, B, channels)",
+       target)
+      ->group("Debugging");
+}
 
 void OptionSet::engine(EngineOptions& target) {
   model(target.model);
@@ -82,7 +92,7 @@ void OptionSet::engine(EngineOptions& target) {
 
 void OptionSet::size(int64_t& width, int64_t& height) {
   for (auto [name, target] : {std::pair{"--width", &width}, std::pair{"--height", &height}}) {
-    one(name, "PIXELS", "multiple of 16 (default: what the VAE's config says)",
+    one(name, "PIXELS", "multiple of what the model asks, 16 for FLUX.1 (default: as the VAE's config says)",
         [name, target](const std::string& value) { *target = parse_int(name, value, 1, kMaxPixels); });
   }
 }

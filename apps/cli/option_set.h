@@ -32,7 +32,10 @@ class OptionSet {
 
   // Groups that several commands share.
   void model(Path& target);
-  void json(bool& target);
+  // `note` is added to the help.
+  void json(bool& target, const std::string& note = "");
+  // `which` of the intermediate tensors, in words that follow "tensors".
+  void taps(const std::string& which, Path& target);
   void engine(EngineOptions& target);
   void size(int64_t& width, int64_t& height);
   void steps(int& target);

@@ -59,6 +59,7 @@ struct LoraInspectOptions {
 struct LoraConvertOptions {
   Path in, out, model;
   DType dtype = DType::f32;
+  bool json = false;
 };
 
 struct ModelInspectOptions {
@@ -84,6 +85,7 @@ struct DebugNoiseOptions {
   Shape shape;
   NoiseType noise = NoiseType::f32;
   Path out;
+  bool json = false;
 };
 
 struct DebugEncodeOptions {
@@ -92,6 +94,7 @@ struct DebugEncodeOptions {
   int max_sequence_length = 512;
   std::vector<AdapterChoice> adapters;
   Path out, taps;
+  bool json = false;
 };
 
 struct DebugTransformerOptions {
@@ -100,6 +103,7 @@ struct DebugTransformerOptions {
   double guidance = 3.5;
   std::vector<AdapterChoice> adapters;
   Path inputs, out, taps;
+  bool json = false;
 };
 
 }  // namespace fx::cli

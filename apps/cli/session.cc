@@ -31,10 +31,14 @@ AdapterChange use_adapters(Engine& engine, const std::vector<AdapterChoice>& ada
   return change;
 }
 
-Request make_request(const PictureOptions& options, const std::string& prompt, const ModelConfigs& configs) {
+void check_prompt(const std::string& prompt) {
   try {
     decode_utf8(prompt);
   } catch (const Error& error) { fail(error.code(), "--prompt: {}", error.what()); }
+}
+
+Request make_request(const PictureOptions& options, const std::string& prompt, const ModelConfigs& configs) {
+  check_prompt(prompt);
   Request request{.prompt = prompt,
                   .width = options.width,
                   .height = options.height,

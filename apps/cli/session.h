@@ -19,6 +19,9 @@ std::unique_ptr<Engine> open_engine(const EngineOptions& options, ProgressBar& b
 // Publishes adapters and warns about keys that match nothing.
 AdapterChange use_adapters(Engine& engine, const std::vector<AdapterChoice>& adapters, ProgressBar& bar);
 
+// Throws Error(invalid_argument) for a prompt that is not UTF-8.
+void check_prompt(const std::string& prompt);
+
 // The request with all defaults filled in, seed too. Throws UsageError for one that no model could carry out, so call it
 // before weights are loaded; and Error for a prompt that is not UTF-8.
 Request make_request(const PictureOptions& options, const std::string& prompt, const ModelConfigs& configs);
