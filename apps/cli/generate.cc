@@ -24,6 +24,9 @@ struct Result {
 Request checked_request(const GenerateOptions& o, Inputs& inputs) {
   expect_png_name(o.out);
   const Request request = make_request(o.picture, o.prompt.value_or(""), read_model_configs(o.engine.model));
+  const uint64_t last_seed = UINT64_MAX - static_cast<uint64_t>(o.count - 1);
+  expect(request.seed <= last_seed, "--seed: expected at most {} for --count {}, found {}", last_seed, o.count,
+         request.seed);
   if (!o.inputs.empty()) inputs = read_inputs(o.inputs);
   expect(o.prompt || (inputs.given.prompt_embeds && inputs.given.pooled),
          "--prompt is required, unless --inputs has prompt_embeds and pooled_prompt_embeds");
@@ -61,8 +64,11 @@ void make_pictures(const GenerateOptions& o, Engine& engine, Request request, co
     if (i == 0) warn_all(picture.warnings, bar);
     if (result.model_hash.empty()) result.model_hash = model_hash(engine.model().folder);
     bar.clear();
-    save_picture(result.paths[static_cast<size_t>(i)], picture.image,
-                 picture_parameters(picture.request, engine.model().configs, result.model_hash, engine.adapter_uses()));
+    std::string text =
+        picture_parameters(picture.request, engine.model().configs, result.model_hash, engine.adapter_uses());
+    // Seed and prompt alone would not make this picture again.
+    if (!o.inputs.empty()) text += ", Inputs: " + used_names(inputs.given);
+    save_picture(result.paths[static_cast<size_t>(i)], picture.image, text);
     if (!o.json) {
       write_out("{}: seed {}, {}x{}, {} steps, {:.3g} s per step, {:.3g} s\n",
                 result.paths[static_cast<size_t>(i)].string(), request.seed, request.width, request.height,
@@ -97,7 +103,7 @@ Timings sum(const std::vector<Picture>& pictures) {
   return all;
 }
 
-nlohmann::json report(const GenerateOptions& o, Engine& engine, const Result& result) {
+nlohmann::json report(const GenerateOptions& o, Engine& engine, const GivenInputs& given, const Result& result) {
   const Request& request = result.pictures.front().request;
   nlohmann::json images = nlohmann::json::array();
   for (size_t i = 0; i < result.pictures.size(); ++i) {
@@ -133,6 +139,8 @@ nlohmann::json report(const GenerateOptions& o, Engine& engine, const Result& re
                          {"images", std::move(images)}};
   if (!o.save_latents.empty()) json["latents"] = o.save_latents.string();
   if (!o.taps.empty()) json["taps"] = o.taps.string();
+  if (!o.inputs.empty()) json["inputs"] = {{"file", o.inputs.string()}, {"used", used_names(given)}};
+  if (given.prompt_embeds) json["max_sequence_length"] = given.prompt_embeds->shape[1];
   return json;
 }
 
@@ -155,7 +163,7 @@ void run_generate(const GenerateOptions& o) {
   make_pictures(o, *engine, request, inputs, bar, result);
   if (!o.save_latents.empty()) save_latents(o.save_latents, result.pictures);
   result.total_seconds = watch.lap();
-  if (o.json) print_json(report(o, *engine, result));
+  if (o.json) print_json(report(o, *engine, inputs.given, result));
 }
 
 }  // namespace fx::cli

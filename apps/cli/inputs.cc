@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "io/printable.h"
 #include "io/safetensors.h"
 
 namespace fx::cli {
@@ -13,6 +14,8 @@ namespace {
 HostTensor read_tensor(const TensorSource& source, const TensorInfo& info) {
   check(is_floating(info.dtype), ErrorCode::bad_file, "{}: {}: expected a floating type, found {}",
         source.path().string(), info.name, name(info.dtype));
+  check(info.shape.count() > 0, ErrorCode::bad_file, "{}: {}: expected values, found none in {}",
+        source.path().string(), info.name, to_string(info.shape));
   HostTensor tensor{info.name, info.shape, std::vector<float>(static_cast<size_t>(info.shape.count()))};
   convert_to_f32(info.dtype, source.bytes(info).data(), tensor.values.data(), tensor.values.size());
   check(std::ranges::all_of(tensor.values, [](float v) { return std::isfinite(v); }), ErrorCode::bad_file,
@@ -31,15 +34,26 @@ std::optional<HostTensor>* place_of(Inputs& inputs, const std::string& name) {
 
 }  // namespace
 
+std::string used_names(const GivenInputs& given) {
+  std::string names;
+  for (const auto* tensor : {&given.latents, &given.prompt_embeds, &given.pooled}) {
+    if (*tensor) names += (names.empty() ? "" : " + ") + (*tensor)->name;
+  }
+  return names;
+}
+
 Inputs read_inputs(const Path& path) {
   Inputs inputs;
   const auto source = open_safetensors(path);
+  std::vector<std::string> unused;
   for (const TensorInfo& info : source->tensors()) {
     if (auto* place = place_of(inputs, info.name)) *place = read_tensor(*source, info);
-    else
-      log_warning(
-          "{}: tensor '{}' is not used; known are latents, prompt_embeds, pooled_prompt_embeds, timestep, guidance",
-          path.string(), info.name);
+    else unused.push_back(printable(info.name));
+  }
+  if (!unused.empty()) {
+    log_warning("{}: not used: {}{}; known are latents, prompt_embeds, pooled_prompt_embeds, timestep, guidance",
+                path.string(), unused.front(),
+                unused.size() == 1 ? "" : fmt::format(" and {} more tensors", unused.size() - 1));
   }
   return inputs;
 }

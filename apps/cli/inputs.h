@@ -18,6 +18,9 @@ struct Inputs {
 // warns about tensors of other names. Throws bad_file for a broken file and for values that are not finite.
 Inputs read_inputs(const Path& path);
 
+// "latents + prompt_embeds": what replaces seed and prompt; empty for nothing.
+std::string used_names(const GivenInputs& given);
+
 // Pictures [begin, begin + count) of a tensor whose first axis counts pictures.
 HostTensor pictures_of(const HostTensor& tensor, int64_t begin, int64_t count);
 

@@ -85,9 +85,9 @@ TEST_F(BadModelTest, NotEnoughMemory) {
 #if defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "AddressSanitizer needs all the address space there is";
 #else
-  auto config = nlohmann::json::parse(read_all(copy_ / "transformer/config.json"));
-  config["num_layers"] = 20000;
-  temp_.file("model/transformer/config.json", config.dump());
+  auto config = nlohmann::json::parse(read_all(copy_ / "text_encoder_2/config.json"));
+  config["vocab_size"] = 16'000'000;
+  temp_.file("model/text_encoder_2/config.json", config.dump());
   expect_failure(1, generate_with(copy_), {"memory"}, {.max_memory = 500 << 20});
 #endif
 }
@@ -110,7 +110,7 @@ TEST_F(BadModelTest, DevicesAndPrecisionsOfOtherBuilds) {
 
 TEST_F(BadModelTest, PromptsAreUtf8) {
   expect_failure(1, generate({"--prompt", "caf\xe9"}), {"--prompt", "UTF-8"});
-  expect_failure(1, {"debug", "tokens", "--model", model_.string(), "--prompt", "\xff"}, {"UTF-8"});
+  expect_failure(1, {"debug", "tokens", "--model", model_.string(), "--prompt", "\xff"}, {"--prompt", "UTF-8"});
 }
 
 }  // namespace

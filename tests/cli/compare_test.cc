@@ -1,5 +1,6 @@
 // The ways in which others hold us against another implementation: --inputs, --save-latents, --taps and debug.
 #include "cli_fixture.h"
+#include "io/png.h"
 #include "support/golden.h"
 
 namespace fx::test {
@@ -52,8 +53,13 @@ TEST_F(CompareTest, GivenInputsReplaceSeedAndPrompt) {
   Tensors inputs = read_tensors(encoded);
   inputs["latents"] = golden_.tensor("noise");
   write_tensors(temp_ / "inputs.safetensors", inputs);
-  expect_success(golden_case({"--prompt", "", "--seed", "1", "--inputs", path("inputs.safetensors"), "--save-latents",
-                              path("given.safetensors")}));
+  const auto report = nlohmann::json::parse(expect_success(
+      golden_case({"--prompt", "", "--seed", "1", "--inputs", path("inputs.safetensors"), "--save-latents",
+                   path("given.safetensors"), "--max-sequence-length", "512", "--json"})));
+  EXPECT_EQ(report.at("max_sequence_length"), 24);
+  EXPECT_EQ(report.at("inputs").at("used"), "latents + prompt_embeds + pooled_prompt_embeds");
+  EXPECT_THAT(read_png(temp_ / "out.png").text.at("parameters"),
+              ::testing::EndsWith(", Inputs: latents + prompt_embeds + pooled_prompt_embeds"));
   EXPECT_EQ(latents("direct.safetensors").values, latents("given.safetensors").values);
 }
 
@@ -68,8 +74,49 @@ TEST_F(CompareTest, InputsThatDoNotFit) {
   write_tensors(temp_ / "wrong.safetensors", {{"latents", wrong}});
   expect_failure(1, golden_case({"--inputs", path("wrong.safetensors")}), {"latents", "finite"});
   expect_failure(1, golden_case({"--inputs", path("nowhere.safetensors")}), {"nowhere.safetensors"});
+  write_raw(temp_ / "wrong.safetensors",
+            R"({"prompt_embeds": {"dtype": "F32", "shape": [1, 0, 32], "data_offsets": [0, 0]}})", "");
+  expect_failure(1, golden_case({"--inputs", path("wrong.safetensors")}),
+                 {"prompt_embeds", "found none in (1, 0, 32)"});
   write_tensors(temp_ / "wrong.safetensors", {{"latents", golden_.tensor("noise")}});
   expect_failure(1, golden_case({"--count", "2", "--inputs", path("wrong.safetensors")}), {"--count 2"});
+}
+
+TEST_F(CompareTest, UnusedInputsAreOneWarning) {
+  const HostTensor one{"", {1}, {1}};
+  write_tensors(temp_ / "more.safetensors", {{"a", one}, {"b", one}, {"c", one}});
+  const CommandResult result = run_fluxswap(golden_case({"--inputs", path("more.safetensors")}));
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.error_lines(), 1u) << result.err;
+  EXPECT_THAT(result.err, ::testing::HasSubstr("not used: a and 2 more tensors"));
+}
+
+TEST_F(CompareTest, WrittenTensorsAreReportedAsJson) {
+  auto json = nlohmann::json::parse(expect_success(
+      {"debug", "noise", "--seed", "3", "--shape", "1,2,3", "--out", path("noise.safetensors"), "--json"}));
+  EXPECT_EQ(json.at("output"), path("noise.safetensors"));
+  EXPECT_EQ(json.at("tensors").at("noise"), nlohmann::json::parse("[1, 2, 3]"));
+  json = nlohmann::json::parse(
+      expect_success({"debug", "encode", "--model", model_.string(), "--prompt", "A red star", "--max-sequence-length",
+                      "24", "--out", path("encoded.safetensors"), "--json"}));
+  EXPECT_EQ(json.at("tensors").at("prompt_embeds").at(1), 24);
+  Tensors inputs = read_tensors(temp_ / "encoded.safetensors");
+  inputs["latents"] = golden_.tensor("noise");
+  inputs["timestep"] = {"timestep", {1}, {1}};
+  write_tensors(temp_ / "inputs.safetensors", inputs);
+  json = nlohmann::json::parse(
+      expect_success({"debug", "transformer", "--model", model_.string(), "--inputs", path("inputs.safetensors"),
+                      "--out", path("sample.safetensors"), "--width", golden_.text("width"), "--height",
+                      golden_.text("height"), "--taps", path("taps.safetensors"), "--json"}));
+  EXPECT_EQ(json.at("tensors").at("sample"), nlohmann::json::parse("[1, 35, 64]"));
+  EXPECT_EQ(json.at("taps"), path("taps.safetensors"));
+  json = nlohmann::json::parse(expect_success(
+      {"lora", "convert", lora_.string(), path("lora.safetensors"), "--model", model_.string(), "--json"}));
+  const Tensors written = read_tensors(temp_ / "lora.safetensors");
+  ASSERT_EQ(json.at("tensors").size(), written.size());
+  for (const auto& [name, tensor] : written) {
+    EXPECT_EQ(json.at("tensors").at(name), nlohmann::json({tensor.shape[0], tensor.shape[1]})) << name;
+  }
 }
 
 TEST_F(CompareTest, TransformerForwardIsTheFirstStep) {

@@ -15,7 +15,14 @@ TEST_F(UsageTest, UnknownFlagsCommandsAndMissingValues) {
   expect_failure(2, {"generate", "--model", model_.string()}, {"--prompt is required"});
   expect_failure(2, {"generate", "--model", model_.string(), "--prompt"}, {"--prompt"});
   expect_failure(2, {"generate", "--model", model_.string(), "--prompt", "a", "--prompt", "b"}, {"--prompt"});
-  expect_failure(2, generate({"stray"}), {"stray"});
+  expect_failure(2, generate({"stray"}), {"unexpected argument: stray; see fluxswap generate --help"});
+  expect_failure(2, generate({"--step", "1"}), {"unexpected arguments: --step 1; see fluxswap generate --help"});
+  expect_failure(2, {"debug", "noise", "--seed", "1", "--shape", "1", "--out", path("n"), "x"},
+                 {"x; see fluxswap debug noise --help"});
+  for (const char* command : {"generate", "grid"}) {
+    expect_failure(2, {command, "--model", model_.string(), "--prompt", "--out", path("s.png")},
+                   {"--prompt: expected a value, found the option --out", "--prompt=--out"});
+  }
   expect_failure(2, {"lora"}, {"subcommand"});
   expect_failure(2, {"lora", "inspect"}, {"FILE"});
   expect_failure(2, {"grid", "--model", model_.string(), "--out", path("s.png")}, {"--prompt"});
@@ -41,6 +48,8 @@ TEST_F(UsageTest, StepsSeedsAndNumbers) {
   expect_failure(2, generate({"--seed", "18446744073709551616"}), {"--seed"});
   expect_failure(2, generate({"--seed", "x"}), {"--seed", "'x'"});
   expect_failure(2, generate({"--count", "0"}), {"--count"});
+  expect_failure(2, generate({"--count", "2", "--seed", "18446744073709551615"}), {"--seed", "18446744073709551614"});
+  expect_failure(2, generate({"--count", "2", "--seed", "-1"}), {"--seed"});
   expect_failure(2, generate({"--max-sequence-length", "513"}), {"--max-sequence-length", "512"});
   expect_failure(2, generate({"--noise", "f16"}), {"--noise", "f32 or bf16"});
   expect_failure(2, generate({"--device", "tpu"}), {"--device", "auto|cpu|cuda"});
@@ -74,8 +83,7 @@ TEST_F(UsageTest, NoFileHasTwoUses) {
   expect_failure(2, {"grid", "--model", model_.string(), "--prompt", "a", "--lora", copy, "--out", copy},
                  {"--lora", "--out"});
   expect_failure(2, {"lora", "convert", copy, copy, "--model", model_.string()}, {"IN", "OUT"});
-  expect_failure(2,
-                 {"debug", "encode", "--model", model_.string(), "--prompt", "a", "--out", same, "--taps", same},
+  expect_failure(2, {"debug", "encode", "--model", model_.string(), "--prompt", "a", "--out", same, "--taps", same},
                  {"--out", "--taps"});
   EXPECT_EQ(read_all(temp_ / "copy.png"), read_all(lora_));
   expect_success(generate({"--out", "/dev/null", "--taps", "/dev/null"}));
