@@ -9,10 +9,10 @@
 namespace fx::cli {
 namespace {
 
-constexpr int64_t kGap = 8;            // around everything
+constexpr int64_t kGap = 8;                             // around everything
 constexpr size_t kLabelLines = 2, kMaxLabelLines = 16;  // above a column
-constexpr int64_t kLabelLetters = 18;  // left of a row
-constexpr int64_t kLargeCell = 160;    // from here on letters are twice as large
+constexpr int64_t kLabelLetters = 18;                   // left of a row
+constexpr int64_t kLargeCell = 160;                     // from here on letters are twice as large
 constexpr uint8_t kPaper = 250, kInk = 40, kEmpty = 225;
 
 // Where to break a line: at a space; else after a colon, so that "name:0.25" keeps its number whole; else anywhere.
@@ -112,8 +112,8 @@ void ContactSheet::draw_letter(char letter, int64_t left, int64_t top) {
 
 void ContactSheet::draw_label(const std::string& text, int64_t left, int64_t top, int64_t width, int64_t height) {
   const int64_t advance = kGlyphAdvance * layout_.scale, line_height = kLineAdvance * layout_.scale;
-  const auto lines = wrapped(text, letters_in(width, layout_.scale),
-                             static_cast<size_t>(std::max<int64_t>(1, height / line_height)));
+  const auto lines =
+      wrapped(text, letters_in(width, layout_.scale), static_cast<size_t>(std::max<int64_t>(1, height / line_height)));
   int64_t y = top + std::max<int64_t>(0, (height - static_cast<int64_t>(lines.size()) * line_height) / 2);
   for (const std::string& line : lines) {
     int64_t x = left + std::max<int64_t>(0, (width - static_cast<int64_t>(line.size()) * advance) / 2);

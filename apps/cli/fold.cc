@@ -38,9 +38,8 @@ std::string folded(const std::string& text) {
   utf8proc_uint8_t* parts = nullptr;
   // Compatibility decomposition, marks dropped: "é" is "e", a full-width "Ａ" is "A".
   const auto options = static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_STRIPMARK);
-  const utf8proc_ssize_t size =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(utf8.data()),
-                   static_cast<utf8proc_ssize_t>(utf8.size()), &parts, options);
+  const utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(utf8.data()),
+                                             static_cast<utf8proc_ssize_t>(utf8.size()), &parts, options);
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(parts, &std::free);
   std::string letters;
   for (utf8proc_ssize_t i = 0, used = 0; i < size; i += used) {

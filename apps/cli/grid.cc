@@ -41,9 +41,8 @@ Grid checked_grid(const GridOptions& o) {
     check_adapters_exist(column);
     grid.labels.push_back(column.empty() ? "no adapter" : describe_adapters(column));
   }
-  const int64_t pixels =
-      ContactSheet::pixels(static_cast<int>(grid.request.width), static_cast<int>(grid.request.height),
-                           o.prompts.size(), grid.labels);
+  const int64_t pixels = ContactSheet::pixels(static_cast<int>(grid.request.width),
+                                              static_cast<int>(grid.request.height), o.prompts.size(), grid.labels);
   expect(pixels <= kMaxSheetPixels,
          "the sheet would have {} pixels: expected at most {}; take fewer or smaller pictures", pixels,
          kMaxSheetPixels);

@@ -35,7 +35,8 @@ bool is_free(const Path& path, int count) {
 
 // /dev/stdout, or the file to which the shell sends it. Not /dev/null, which takes everything.
 bool is_standard_output(const Path& path) {
-  struct stat file {}, out {};
+  struct stat file {
+  }, out{};
   if (::stat(path.c_str(), &file) != 0 || ::fstat(STDOUT_FILENO, &out) != 0) return false;
   const bool same = file.st_dev == out.st_dev && file.st_ino == out.st_ino;
   return same && (!S_ISCHR(out.st_mode) || ::isatty(STDOUT_FILENO) == 1);

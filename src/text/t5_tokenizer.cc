@@ -43,8 +43,8 @@ std::unique_ptr<Tokenizer> load_t5_tokenizer(const std::filesystem::path& dir) {
   check(is_present(json_file) || is_present(model_file), ErrorCode::bad_file,
         "{}: expected tokenizer.json or spiece.model, found neither", dir.string());
   bool has_special = false;
-  TokenPipeline pipeline = is_present(json_file) ? parse_tokenizer_json(json_file, has_special)
-                                                 : read_sentencepiece(model_file, special);
+  TokenPipeline pipeline =
+      is_present(json_file) ? parse_tokenizer_json(json_file, has_special) : read_sentencepiece(model_file, special);
   special.apply(pipeline);
   if (!has_special) pipeline.suffix = {pipeline.eos_id};
   return std::move(pipeline).tokenizer();

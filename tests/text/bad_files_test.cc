@@ -57,7 +57,8 @@ TEST(BadTokenizer, missing_files) {
 // What cannot even be looked at is named, too.
 TEST(BadTokenizer, links_in_circles) {
   for (const std::string kind : {"clip", "clip_json", "t5"}) {
-    for (const std::string file : {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "spiece.model"}) {
+    for (const std::string file :
+         {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "spiece.model"}) {
       const bool used = file.starts_with("tokenizer") || (kind == "clip" && file != "spiece.model");
       if (!used) continue;
       TempFolder folder;

@@ -22,7 +22,8 @@ ProcessorFeatures detect_processor() {
 
 InstructionSet best_instruction_set(ProcessorFeatures features) {
   check(features.avx2, ErrorCode::unsupported,
-        "the cpu back-end needs a processor with AVX2, FMA and BMI, found one without; the reference back-end runs anywhere: "
+        "the cpu back-end needs a processor with AVX2, FMA and BMI, found one without; the reference back-end runs "
+        "anywhere: "
         "--reference");
   return features.avx512 ? InstructionSet::avx512 : InstructionSet::avx2;
 }
