@@ -42,6 +42,12 @@ std::optional<int32_t> AddedTokens::id_of(std::string_view content) const {
   return std::nullopt;
 }
 
+int32_t AddedTokens::largest_id() const {
+  int32_t largest = -1;
+  for (const Entry& entry : entries_) largest = std::max(largest, entry.id);
+  return largest;
+}
+
 const AddedTokens::Entry* AddedTokens::longest_at(std::u32string_view text, bool normalized) const {
   for (const Entry& entry : entries_)
     if (entry.token.normalized == normalized && !entry.pattern.empty() && text.starts_with(entry.pattern))

@@ -42,6 +42,7 @@ class AddedTokens {
   std::vector<Part> split(const AlignedText& text, bool normalized) const;
 
   std::optional<int32_t> id_of(std::string_view content) const;
+  int32_t largest_id() const;  // -1 without tokens
 
  private:
   struct Entry {

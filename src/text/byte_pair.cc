@@ -72,6 +72,12 @@ class BytePairModel final : public TokenModel {
   }
 
   int32_t size() const override { return static_cast<int32_t>(config_.vocab.size()); }
+  // The file gives the ids, and may leave some out.
+  int32_t largest_id() const override {
+    int32_t largest = -1;
+    for (const auto& [token, id] : config_.vocab) largest = std::max(largest, id);
+    return largest;
+  }
 
  private:
   static uint64_t key(int32_t left, int32_t right) {

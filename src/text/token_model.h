@@ -22,6 +22,7 @@ class TokenModel {
   virtual void tokenize(const AlignedText& word, std::vector<Token>& tokens) const = 0;
   virtual std::optional<int32_t> id_of(std::string_view token) const = 0;
   virtual int32_t size() const = 0;
+  virtual int32_t largest_id() const { return size() - 1; }
 };
 
 }  // namespace fx

@@ -42,6 +42,13 @@ class PipelineTokenizer final : public Tokenizer {
 
   int32_t pad_id() const override { return steps_.pad_id; }
   int32_t eos_id() const override { return steps_.eos_id; }
+  int32_t largest_id() const override {
+    int32_t largest = std::max({steps_.model->largest_id(), steps_.added->largest_id(), steps_.pad_id});
+    for (const auto* ids : {&steps_.prefix, &steps_.suffix}) {
+      for (const int32_t id : *ids) largest = std::max(largest, id);
+    }
+    return largest;
+  }
   int64_t model_max_length() const override { return steps_.model_max_length; }
 
  private:

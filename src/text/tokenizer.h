@@ -28,6 +28,8 @@ class Tokenizer {
 
   virtual int32_t pad_id() const = 0;
   virtual int32_t eos_id() const = 0;
+  // The largest id that encode() can return: an encoder needs more rows in its table than this.
+  virtual int32_t largest_id() const = 0;
   // `model_max_length` of tokenizer_config.json; INT64_MAX where the file sets no limit.
   virtual int64_t model_max_length() const = 0;
 };

@@ -92,6 +92,13 @@ TEST_F(BadModelTest, NotEnoughMemory) {
 #endif
 }
 
+TEST_F(BadModelTest, TokenizerOfAnotherModel) {
+  auto json = nlohmann::json::parse(read_all(copy_ / "tokenizer/vocab.json"));
+  json["another token"] = 70000;
+  temp_.file("model/tokenizer/vocab.json", json.dump());
+  expect_refused({"model/tokenizer: ", "ids up to 70000", "vocab_size", "text_encoder/config.json"});
+}
+
 // Each thread takes some megabytes of address space for its stack.
 TEST_F(BadModelTest, NotEnoughThreads) {
 #if defined(__SANITIZE_ADDRESS__)
