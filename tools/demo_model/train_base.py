@@ -10,6 +10,7 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--resume-from", type=Path, help="start from the transformer in this folder, not from a new one")
     parser.add_argument("--wait-for", type=Path, help="once this file exists the text encoders are ready")
     parser.add_argument("--check-every", type=float, default=60, help="seconds; 0: never")
-    parser.add_argument("--check-folder", type=Path, default=Path("/tmp/demo-checks"))
+    parser.add_argument("--check-folder", type=Path, default=Path(tempfile.gettempdir()) / "demo-checks")
     parser.add_argument("--done-file", type=Path, help="made when the weights are in the folder")
     parser.add_argument("--max-steps", type=int)
     parser.add_argument("--compile", action="store_true")
