@@ -21,25 +21,12 @@ std::unique_ptr<Ops> make_ops(const EngineOptions& options) {
 
 namespace {
 
-void check_vocabulary(const Tokenizer& tokenizer, int64_t rows, const Path& model, const char* folder,
-                      const char* encoder) {
-  check(tokenizer.largest_id() < rows, ErrorCode::bad_file,
-        "{}: the tokenizer has ids up to {}: expected a vocab_size of more in {}/config.json, found {}; take both from "
-        "one "
-        "model",
-        (model / folder).string(), tokenizer.largest_id(), encoder, rows);
-}
-
 }  // namespace
 
 std::unique_ptr<Engine> open_engine(const EngineOptions& options, ProgressBar& bar) {
   auto ops = make_ops(options);
   bar.show("loading " + options.model.string());
-  auto engine = std::make_unique<Engine>(std::move(ops), options.model);
-  const Model& model = engine->model();
-  check_vocabulary(*model.clip_tokenizer, model.configs.clip.vocab, model.folder, "tokenizer", "text_encoder");
-  check_vocabulary(*model.t5_tokenizer, model.configs.t5.vocab, model.folder, "tokenizer_2", "text_encoder_2");
-  return engine;
+  return std::make_unique<Engine>(std::move(ops), options.model);
 }
 
 AdapterChange use_adapters(Engine& engine, const std::vector<AdapterChoice>& adapters, ProgressBar& bar) {

@@ -6,7 +6,7 @@ namespace fx::cli {
 
 Skeleton::Skeleton(const Path& folder)
     : configs(read_model_configs(folder)),
-      runtime_(make_host_runtime()),
+      runtime_(make_host_runtime()),  // no limit: this memory is never touched
       transformer(*runtime_),
       text_encoder(*runtime_),
       text_encoder_2(*runtime_),

@@ -1,8 +1,11 @@
 // The CPU as a device: aligned heap memory and plain copies.
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 #include "core/error.h"
 #include "core/runtime.h"
@@ -14,11 +17,19 @@ constexpr size_t kAlignment = 64;  // a cache line, and the widest vector regist
 
 size_t padded(size_t bytes) { return (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment; }
 
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+
 class HostRuntime final : public Runtime {
  public:
+  explicit HostRuntime(size_t limit) : limit_(limit) {}
+
   std::string device_name() const override { return "cpu"; }
 
   void* allocate(size_t bytes) override {
+    const size_t used = current_.load();
+    check(bytes <= limit_ && used <= limit_ - bytes, ErrorCode::out_of_memory,
+          "out of memory: {:.2f} GiB more are needed, and {:.2f} of {:.2f} GiB are in use; a smaller picture may fit",
+          static_cast<double>(bytes) / kGiB, static_cast<double>(used) / kGiB, static_cast<double>(limit_) / kGiB);
     void* data = bytes > SIZE_MAX / 2 ? nullptr : std::aligned_alloc(kAlignment, padded(bytes));
     check(data != nullptr, ErrorCode::out_of_memory, "cannot allocate {} bytes of host memory", bytes);
     const size_t now = current_.fetch_add(bytes) + bytes;
@@ -41,12 +52,20 @@ class HostRuntime final : public Runtime {
   MemoryInfo memory() const override { return {current_.load(), peak_.load()}; }
 
  private:
+  const size_t limit_;
   std::atomic<size_t> current_{0};
   std::atomic<size_t> peak_{0};
 };
 
 }  // namespace
 
-std::unique_ptr<Runtime> make_host_runtime() { return std::make_unique<HostRuntime>(); }
+std::unique_ptr<Runtime> make_host_runtime(size_t limit) { return std::make_unique<HostRuntime>(limit); }
+
+size_t host_memory_bytes() {
+  const auto pages = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)), page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  size_t container = SIZE_MAX;  // the file says "max" where there is no limit
+  if (std::ifstream file("/sys/fs/cgroup/memory.max"); !(file >> container)) container = SIZE_MAX;
+  return std::min(pages * page, container);
+}
 
 }  // namespace fx

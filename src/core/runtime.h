@@ -34,6 +34,11 @@ class Runtime {
   virtual MemoryInfo memory() const = 0;
 };
 
-std::unique_ptr<Runtime> make_host_runtime();
+// The CPU. Beyond `limit` bytes at a time `allocate` throws out_of_memory: the system itself would say yes to everything, and
+// kill the process when the memory is used.
+std::unique_ptr<Runtime> make_host_runtime(size_t limit = SIZE_MAX);
+
+// What this process may use: the machine's memory, or the container's if that is less.
+size_t host_memory_bytes();
 
 }  // namespace fx

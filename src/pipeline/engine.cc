@@ -27,8 +27,9 @@ std::vector<std::string> warnings_of(const Adapter& adapter) {
   std::vector<std::string> warnings;
   for (const std::string& warning : adapter.report.warnings) warnings.push_back(adapter.name + ": " + warning);
   if (adapter.report.unmatched.empty()) return warnings;
-  warnings.push_back(fmt::format("{}: {} keys match nothing in this model: {}", adapter.name,
-                                 adapter.report.unmatched.size(), listed(adapter.report.unmatched)));
+  warnings.push_back(fmt::format("{}: {} {} nothing in this model: {}", adapter.name,
+                                 adapter.report.unmatched.size(),
+                                 adapter.report.unmatched.size() == 1 ? "key matches" : "keys match", listed(adapter.report.unmatched)));
   return warnings;
 }
 

@@ -19,6 +19,14 @@ FluxLayout layout_of(const FluxConfig& config) {
   return {config.double_blocks, config.single_blocks, config.hidden(), config.mlp_hidden()};
 }
 
+// A tokenizer of another model would address rows that the embedding does not have.
+void check_vocabulary(const Tokenizer& tokenizer, int64_t rows, const std::filesystem::path& folder, const char* encoder) {
+  check(tokenizer.largest_id() < rows, ErrorCode::bad_file,
+        "{}: the tokenizer has ids up to {}: expected a vocab_size of more in {}/config.json, found {}; take both from one "
+        "model",
+        folder.string(), tokenizer.largest_id(), encoder, rows);
+}
+
 }  // namespace
 
 std::vector<std::string> parameter_names(const ParamStore& store) {
@@ -43,6 +51,8 @@ Model::Model(Runtime& runtime, const std::filesystem::path& path)
       transformer_names(flux_name_map(layout_of(configs.flux))),
       clip_names(clip_name_map(parameter_names(clip_params))),
       t5_names(t5_name_map(parameter_names(t5_params))) {
+  check_vocabulary(*clip_tokenizer, configs.clip.vocab, folder / "tokenizer", "text_encoder");
+  check_vocabulary(*t5_tokenizer, configs.t5.vocab, folder / "tokenizer_2", "text_encoder_2");
   bind_params(transformer_params, *open_sharded(folder / "transformer", kDiffusersBase), transformer_names, "transformer");
   bind_params(clip_params, *open_sharded(folder / "text_encoder", kTransformersBase), clip_names, "text_encoder");
   bind_params(t5_params, *open_sharded(folder / "text_encoder_2", kTransformersBase), t5_names, "text_encoder_2");

@@ -8,7 +8,7 @@
 namespace fx {
 namespace {
 
-constexpr int64_t kMaxSide = 16384, kMaxPixels = int64_t{64} << 20;
+constexpr int64_t kMaxSide = 8192, kMaxPixels = int64_t{16} << 20;
 constexpr int kMaxSteps = 1000;           // the scheduler's training steps
 constexpr int kMaxSequenceLength = 512;   // what the model was trained with, and diffusers' limit
 

@@ -34,7 +34,7 @@ struct Request {
 };
 
 // The request with its defaults filled in. Throws invalid_argument for a size that is not a positive multiple of
-// configs.size_multiple() or is beyond 16384 pixels a side or 64 megapixels, steps outside of 1 to 1000, a guidance
+// configs.size_multiple() or is beyond 8192 pixels a side or 16 megapixels, steps outside of 1 to 1000, a guidance
 // beyond a million, a NUL in the prompt, or a sequence length outside of 1 to 512.
 Request completed(Request request, const ModelConfigs& configs);
 

@@ -83,5 +83,16 @@ TEST(Arena, KeepsAddressesUntilItDies) {
   EXPECT_EQ(runtime->memory().current_bytes, 0u);
 }
 
+TEST(HostRuntime, RefusesMoreThanItsLimit) {
+  const auto runtime = make_host_runtime(1000);
+  const Buffer first(*runtime, DType::u8, {600});
+  const std::string message = error_of(ErrorCode::out_of_memory, [&] { Buffer(*runtime, DType::u8, {401}); });
+  EXPECT_NE(message.find("a smaller picture may fit"), std::string::npos) << message;
+  EXPECT_EQ(runtime->memory().current_bytes, 600u);
+  const Buffer second(*runtime, DType::u8, {400});
+  EXPECT_GT(host_memory_bytes(), size_t{64} << 20);
+  EXPECT_LT(host_memory_bytes(), SIZE_MAX);
+}
+
 }  // namespace
 }  // namespace fx

@@ -11,7 +11,7 @@
 namespace fx {
 
 CpuOps::CpuOps(int threads, InstructionSet set)
-    : threads_(threads), kernels_(kernels_for(set)), runtime_(make_host_runtime()) {}
+    : threads_(threads), kernels_(kernels_for(set)), runtime_(make_host_runtime(host_memory_bytes())) {}
 
 float* CpuOps::scratch(int64_t floats) {
   if (!scratch_.tensor().defined() || scratch_.tensor().count() < floats) {

@@ -13,7 +13,7 @@ namespace fx {
 template <class Real>
 class RefOps final : public Ops {
  public:
-  RefOps() : runtime_(make_host_runtime()) {}
+  RefOps() : runtime_(make_host_runtime(host_memory_bytes())) {}
   Runtime& runtime() override { return *runtime_; }
   std::string_view backend_name() const override { return "reference"; }
 
