@@ -6,26 +6,26 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${1:?usage: scripts/bench_cpu.sh PYTHON [FOLDER]}
-mid=${2:-build/mid-model}
+mid=$(realpath -m "${2:-build/mid-model}")
 threads=${THREADS:-2}
 bench=build/release/bench/bench_pipeline
 results=build/bench_cpu.jsonl
 
 [ -x "$bench" ] || { echo "bench_cpu: $bench is missing; run ./test first" >&2; exit 1; }
-[ -f "$mid/model_index.json" ] || (cd tools/reference && "$python" mid_model.py --dtype float32 --out "$(realpath -m "../../$mid")")
+[ -f "$mid/model_index.json" ] || (cd tools/reference && "$python" mid_model.py --dtype float32 --out "$mid")
 
 : > "$results"
 measure() {  # NAME MODEL WIDTH STEPS
   for _ in 1 2 3; do
     "$bench" "$2" --width "$3" --height "$3" --steps "$4" --threads "$threads" |
       "$python" -c "import json,sys; print(json.dumps({'who': 'fluxswap', 'name': '$1', **json.load(sys.stdin)}))" >> "$results"
-    (cd tools/reference && "$python" cpu_bench.py --model "$(realpath "../../$2" 2>/dev/null || realpath "$2")" \
+    (cd tools/reference && "$python" cpu_bench.py --model "$2" \
       --width "$3" --height "$3" --steps "$4" --threads "$threads") 2>/dev/null |
       "$python" -c "import json,sys; print(json.dumps({'who': 'diffusers', 'name': '$1', **json.load(sys.stdin)}))" >> "$results"
   done
 }
 measure "mid-size (hidden 768, 3 + 6 blocks), 512 x 512" "$mid" 512 5
-measure "demo model, 256 x 256" models/demo 256 12
+measure "demo model, 256 x 256" "$PWD/models/demo" 256 12
 
 "$python" - "$results" <<'PY'
 import json, statistics, sys

@@ -116,27 +116,14 @@ nlohmann::json report(const GenerateOptions& o, Engine& engine, const GivenInput
   timings["adapter_read_seconds"] = result.change.read_seconds;
   timings["adapter_swap_seconds"] = result.change.swap.seconds;
   timings["total_seconds"] = result.total_seconds;
-  nlohmann::json json = {{"command", "generate"},
-                         {"model", model_json(engine, result.model_hash)},
-                         {"backend", engine.ops().backend_name()},
-                         {"device", engine.ops().runtime().device_name()},
-                         {"precision", "f32"},
-                         {"prompt", request.prompt},
-                         {"seed", request.seed},
-                         {"count", o.count},
-                         {"width", request.width},
-                         {"height", request.height},
-                         {"steps", request.steps},
-                         {"guidance", request.guidance},
-                         {"max_sequence_length", request.max_sequence_length},
-                         {"noise", request.noise == NoiseType::f32 ? "f32" : "bf16"},
-                         {"adapters", adapters_json(engine.adapters())},
-                         {"swap", swap_json(result.change)},
-                         {"graph_captures", kGraphCaptures},
-                         {"timings", std::move(timings)},
-                         {"peak_memory", memory_json(engine.ops().runtime())},
-                         {"output", result.paths.front().string()},
-                         {"images", std::move(images)}};
+  nlohmann::json json = run_json("generate", engine, request, result.model_hash);
+  json.update({{"prompt", request.prompt},
+               {"count", o.count},
+               {"adapters", adapters_json(engine.adapters())},
+               {"swap", swap_json(result.change)},
+               {"timings", std::move(timings)},
+               {"output", result.paths.front().string()},
+               {"images", std::move(images)}});
   if (!o.save_latents.empty()) json["latents"] = o.save_latents.string();
   if (!o.taps.empty()) json["taps"] = o.taps.string();
   if (!o.inputs.empty()) json["inputs"] = {{"file", o.inputs.string()}, {"used", used_names(given)}};

@@ -112,26 +112,13 @@ nlohmann::json report(const GridOptions& o, Engine& engine, const Grid& grid, do
                       {"swap", swap_json(cell.change)},
                       {"timings", timings_json(cell.timings)}});
   }
-  const Request& request = grid.request;
-  return {{"command", "grid"},
-          {"model", model_json(engine, grid.model_hash)},
-          {"backend", engine.ops().backend_name()},
-          {"device", engine.ops().runtime().device_name()},
-          {"precision", "f32"},
-          {"prompts", o.prompts},
-          {"columns", grid.adapters},
-          {"seed", request.seed},
-          {"width", request.width},
-          {"height", request.height},
-          {"steps", request.steps},
-          {"guidance", request.guidance},
-          {"max_sequence_length", request.max_sequence_length},
-          {"noise", request.noise == NoiseType::f32 ? "f32" : "bf16"},
-          {"graph_captures", kGraphCaptures},
-          {"timings", {{"load_seconds", engine.load_seconds()}, {"total_seconds", total_seconds}}},
-          {"peak_memory", memory_json(engine.ops().runtime())},
-          {"output", o.out.string()},
-          {"images", std::move(images)}};
+  nlohmann::json json = run_json("grid", engine, grid.request, grid.model_hash);
+  json.update({{"prompts", o.prompts},
+               {"columns", grid.adapters},
+               {"timings", {{"load_seconds", engine.load_seconds()}, {"total_seconds", total_seconds}}},
+               {"output", o.out.string()},
+               {"images", std::move(images)}});
+  return json;
 }
 
 }  // namespace

@@ -11,6 +11,23 @@ using nlohmann::json;
 
 double as_printed(float value) { return std::strtod(fmt::format("{}", value).c_str(), nullptr); }
 
+json run_json(const std::string& command, Engine& engine, const Request& request, const std::string& model_hash) {
+  return {{"command", command},
+          {"model", model_json(engine, model_hash)},
+          {"backend", engine.ops().backend_name()},
+          {"device", engine.ops().runtime().device_name()},
+          {"precision", "f32"},
+          {"seed", request.seed},
+          {"width", request.width},
+          {"height", request.height},
+          {"steps", request.steps},
+          {"guidance", request.guidance},
+          {"max_sequence_length", request.max_sequence_length},
+          {"noise", request.noise == NoiseType::f32 ? "f32" : "bf16"},
+          {"graph_captures", kGraphCaptures},
+          {"peak_memory", memory_json(engine.ops().runtime())}};
+}
+
 json model_json(const Engine& engine, const std::string& hash) {
   return {{"folder", engine.model().folder.string()}, {"name", engine.model().configs.name}, {"hash", hash}};
 }

@@ -14,6 +14,9 @@ inline constexpr int kGraphCaptures = 0;
 // The double that prints as the float does: 0.8, not 0.800000011920929.
 double as_printed(float value);
 
+// What every report about pictures says: model, back-end, and the request as it was carried out. Call it last, when the peak
+// of memory has been reached.
+nlohmann::json run_json(const std::string& command, Engine& engine, const Request& request, const std::string& model_hash);
 nlohmann::json model_json(const Engine& engine, const std::string& hash);
 // One entry for each active adapter: file, scale, what of the file was used.
 nlohmann::json adapters_json(const AdapterSet& adapters);
