@@ -1,16 +1,21 @@
 // The canonical form of an adapter: what every file format is read into, and all that the rest of the engine sees.
 //
-// One adapter adds scale * B A to some rows of some linear layers: W[rows] += scale * B A, with A (rank, in) and
-// B (rows, rank). Module names and row order are canonical (see weights/name_map.h), whatever the file had.
+// Most of it is low-rank: scale * B A is added to some rows of a linear layer, W[rows] += scale * B A, with A (rank, in)
+// and B (rows, rank); such patches run beside the weight and can be swapped freely. What is not of that form (LoHa, LoKr,
+// DoRA, whole differences, biases, norms) changes the parameter itself: it is merged from the base weight, and removed by
+// putting that back. Names and row order are canonical (see weights/name_map.h), whatever the file had.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
+#include "lora/matrix.h"
 #include "weights/name_map.h"
 
 namespace fx {
@@ -21,15 +26,57 @@ enum class Component { transformer, text_encoder, text_encoder_2 };
 // "transformer", "text_encoder", "text_encoder_2": also the prefixes of the diffusers file format.
 std::string_view name(Component component);
 
-struct Patch {
+struct LowRank {
+  Matrix a;  // (rank, in)
+  Matrix b;  // (rows, rank)
+  int64_t rank() const { return a.rows(); }
+};
+
+// A low-rank addition to a linear layer.
+struct Patch : LowRank {
   Component component = Component::transformer;
-  std::string module;    // canonical: "double_blocks.0.img_attn.qkv"
-  RowRange rows;         // of the module's output; resolved, so count >= 1
-  std::vector<float> a;  // (rank, in), row-major
-  std::vector<float> b;  // (rows.count, rank), row-major
-  int64_t rank = 0;
-  int64_t in = 0;
+  std::string module;  // canonical: "double_blocks.0.img_attn.qkv"
+  RowRange rows;       // of the module's output; resolved, so count >= 1
   float scale = 1.0f;  // alpha / rank, or 1 where the file gives no alpha
+  int64_t in() const { return a.columns(); }
+};
+
+// LoHa: (w1_a w1_b) * (w2_a w2_b), elementwise.
+struct HadamardDelta {
+  LowRank first, second;  // `b` holds w_a (rows, rank), `a` holds w_b (rank, in)
+};
+
+// LoKr: kron(w1, w2), element [i p + k, j q + l] = w1[i, j] w2[k, l] for w2 (p, q).
+struct KroneckerDelta {
+  using Factor = std::variant<Matrix, LowRank>;  // whole, or the product b a
+  Factor w1, w2;
+};
+
+// The difference itself: (rows, in) of a weight, (1, rows) of a bias or a norm.
+struct FullDelta {
+  Matrix values;
+};
+
+using Delta = std::variant<LowRank, HadamardDelta, KroneckerDelta, FullDelta>;
+
+// DoRA: the weight plus its delta, brought to this length. W' = m (W + D) / |W + D|.
+struct Magnitude {
+  std::vector<float> values;
+  bool per_column = false;  // m and the norm belong to the inputs (norm over the patch's rows), not to the output rows
+};
+
+// A change of a parameter that is merged into it: W[rows] + strength * (W' - W), where W' = W + scale * D, or DoRA's
+// form of it at full strength.
+struct DensePatch {
+  Component component = Component::transformer;
+  std::string parameter;  // canonical: "double_blocks.0.img_attn.qkv.weight", "....bias", "....query_norm.scale"
+  RowRange rows;          // of the parameter's first axis; resolved, so count >= 1
+  Delta delta;
+  float scale = 1.0f;
+  std::optional<Magnitude> magnitude;
+  bool exchange_halves = false;  // delta and magnitude have the two halves of the rows in the other order
+  bool replaces = false;  // delta is the new value, and the user's strength plays no part (norms of control adapters)
+  std::string_view kind;  // for reports: "LoKr", "DoRA", "bias", ...
 };
 
 // What was found in a file: for people, and for `lora inspect`.
@@ -55,8 +102,9 @@ struct AdapterReport {
 struct Adapter {
   std::string name;  // the file's name without its extension
   std::filesystem::path path;
-  std::string hash;            // "AutoV2": first ten digits of the file's SHA-256
-  std::vector<Patch> patches;  // the row ranges of one module do not overlap
+  std::string hash;               // "AutoV2": first ten digits of the file's SHA-256
+  std::vector<Patch> patches;     // the row ranges of one module do not overlap
+  std::vector<DensePatch> dense;  // nor do those of one parameter
   AdapterReport report;
 
   // Host memory of the matrices.

@@ -31,20 +31,21 @@ std::vector<Source> sources_of(const NameMap& names, const std::string& canonica
 void append(DiffusersModule& module, const Patch& patch, const RowRange& rows) {
   const int64_t first = std::max(rows.begin, patch.rows.begin);
   const int64_t last = std::min(rows.begin + rows.count, patch.rows.begin + patch.rows.count);
-  const int64_t rank = module.rank + patch.rank;
+  const int64_t rank = module.rank + patch.rank();
+  const std::vector<float> patch_a = patch.a.values(), patch_b = patch.b.values();
   std::vector<float> b(static_cast<size_t>(rows.count * rank), 0.0f);
   for (int64_t row = 0; row < rows.count && module.rank > 0; ++row) {
     std::copy_n(module.b.begin() + row * module.rank, module.rank, b.begin() + row * rank);
   }
   for (int64_t row = first; row < last; ++row) {
-    const float* source = patch.b.data() + (row - patch.rows.begin) * patch.rank;
+    const float* source = patch_b.data() + (row - patch.rows.begin) * patch.rank();
     float* target = b.data() + (row - rows.begin) * rank + module.rank;
-    for (int64_t i = 0; i < patch.rank; ++i) target[i] = patch.scale * source[i];
+    for (int64_t i = 0; i < patch.rank(); ++i) target[i] = patch.scale * source[i];
   }
-  module.a.insert(module.a.end(), patch.a.begin(), patch.a.end());
+  module.a.insert(module.a.end(), patch_a.begin(), patch_a.end());
   module.b = std::move(b);
   module.rank = rank;
-  module.in = patch.in;
+  module.in = patch.in();
   module.out = rows.count;
 }
 

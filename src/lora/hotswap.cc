@@ -18,7 +18,7 @@ bool same_patches(const std::vector<SlotPart>& x, const std::vector<SlotPart>& y
 
 SlotSize need_of(const std::vector<SlotPart>& parts) {
   SlotSize need{0, static_cast<int64_t>(parts.size())};
-  for (const SlotPart& part : parts) need.ranks += part.patch->rank;
+  for (const SlotPart& part : parts) need.ranks += part.patch->rank();
   return need;
 }
 
@@ -47,7 +47,7 @@ HotSwap::PartsBySlot HotSwap::parts_of(const AdapterSet& adapters) const {
     for (const Patch& patch : adapter.patches) {
       const auto slot = target.find_slot(patch.component, patch.module);
       const LoraSlot* layer = slot ? target.slots()[*slot].slot : nullptr;
-      const bool fits = layer && layer->in == patch.in && patch.rows.begin >= 0 && patch.rows.count > 0 &&
+      const bool fits = layer && layer->in == patch.in() && patch.rows.begin >= 0 && patch.rows.count > 0 &&
                         patch.rows.begin + patch.rows.count <= layer->out;
       check(fits, ErrorCode::invalid_argument, "adapter {}: its part for {} of the {} was read for another model",
             adapter.name, patch.module, name(patch.component));
@@ -97,21 +97,22 @@ StagedAdapters::Image HotSwap::image_of(size_t slot, std::vector<SlotPart> parts
   image.scale.resize(size.ranks, 0.0f);
   if (matrices) image.b.resize(layer.out * size.ranks, 0.0f);
   for (const auto& [patch, scale] : image.parts) {
-    std::fill_n(image.scale.begin() + image.ranks, patch->rank, scale);
+    const int64_t rank = patch->rank();
+    std::fill_n(image.scale.begin() + image.ranks, rank, scale);
     if (matrices) {
-      image.a.insert(image.a.end(), patch->a.begin(), patch->a.end());
+      image.a.resize((image.ranks + rank) * layer.in);
+      patch->a.read_rows(0, rank, image.a.data() + image.ranks * layer.in);
       for (int64_t row = 0; row < patch->rows.count; ++row) {
-        std::copy_n(patch->b.begin() + row * patch->rank, patch->rank,
-                    image.b.begin() + (patch->rows.begin + row) * size.ranks + image.ranks);
+        patch->b.read_rows(row, 1, image.b.data() + (patch->rows.begin + row) * size.ranks + image.ranks);
       }
     }
     // A part without effect is left out, so that scale 0 is no adapter at all, bitwise and in time.
     if (scale != 0) {
-      for (const int64_t field : {image.ranks, patch->rank, patch->rows.begin, patch->rows.count}) {
+      for (const int64_t field : {image.ranks, rank, patch->rows.begin, patch->rows.count}) {
         image.segments.push_back(static_cast<int32_t>(field));
       }
     }
-    image.ranks += patch->rank;
+    image.ranks += rank;
   }
   image.count = static_cast<int32_t>(image.segments.size() / kSegmentFields);
   return image;

@@ -131,8 +131,8 @@ class AdapterReader {
     module.out = out;
     module.scale = scale_of(group, rank);
     if (group.alpha) module.keys.push_back(group.alpha->name);
-    module.a = values(*group.down);
-    module.b = values(*group.up);
+    module.a = matrix(*group.down, rank, in);
+    module.b = matrix(*group.up, out, rank);
     note(file_.report.dtypes, name(group.down->dtype));
     file_.modules.push_back(std::move(module));
   }
@@ -155,6 +155,13 @@ class AdapterReader {
     const auto bad = std::ranges::find_if(result, [](float value) { return !std::isfinite(value); });
     check(bad == result.end(), ErrorCode::bad_file, "{}: {} has values that are not finite (first: {} at element {})",
           label_, in_quotes(info.name), bad == result.end() ? 0.0f : *bad, bad - result.begin());
+    return result;
+  }
+
+  Matrix matrix(const TensorInfo& info, int64_t rows, int64_t columns) const {
+    values(info);  // finite
+    Matrix result(rows, columns, info.dtype, source_->bytes(info));
+    source_->release(info);
     return result;
   }
 

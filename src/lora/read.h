@@ -19,8 +19,8 @@ struct FileModule {
   Component component = Component::transformer;
   std::string module;             // without the component's prefix
   std::vector<std::string> keys;  // all keys that belong to it; first that of A, then that of B
-  std::vector<float> a;           // (rank, in)
-  std::vector<float> b;           // (out, rank)
+  Matrix a;                       // (rank, in)
+  Matrix b;                       // (out, rank)
   int64_t rank = 0, in = 0, out = 0;
   float scale = 1.0f;
 };

@@ -45,15 +45,9 @@ class Resolver {
     if (!place) return check_block(module);
     check_sizes(module, *place);
     check_untaken(module, *place);
-    if (place->exchange_halves) exchange_halves(module.b);
-    adapter_.patches.push_back({.component = module.component,
-                                .module = target_.slots()[place->slot].slot->module,
-                                .rows = place->rows,
-                                .a = std::move(module.a),
-                                .b = std::move(module.b),
-                                .rank = module.rank,
-                                .in = module.in,
-                                .scale = module.scale});
+    Matrix b = place->exchange_halves ? module.b.with_halves_exchanged() : std::move(module.b);
+    adapter_.patches.push_back({LowRank{std::move(module.a), std::move(b)}, module.component,
+                                target_.slots()[place->slot].slot->module, place->rows, module.scale});
   }
 
   void check_block(const FileModule& module) const {
@@ -82,12 +76,6 @@ class Resolver {
             in_quotes(module.keys[0]), target_.slots()[place.slot].slot->module);
     }
     taken.emplace_back(place.rows, module.keys[0]);
-  }
-
-  // The two halves of the rows of B, which is row-major.
-  static void exchange_halves(std::vector<float>& b) {
-    std::swap_ranges(b.begin(), b.begin() + static_cast<ptrdiff_t>(b.size() / 2),
-                     b.begin() + static_cast<ptrdiff_t>(b.size() / 2));
   }
 
   AdapterFile file_;

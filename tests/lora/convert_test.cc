@@ -48,11 +48,11 @@ TEST_F(ConvertAdapter, GivesTheSamePatchesWithTheScaleFoldedIn) {
   for (const auto& [place, patch] : by_place(before)) {
     const Patch& other = found.at(place);
     EXPECT_EQ(other.rows, patch.rows);
-    EXPECT_EQ(other.a, patch.a) << patch.module;
+    EXPECT_EQ(other.a.values(), patch.a.values()) << patch.module;
     EXPECT_EQ(other.scale, 1.0f);
-    std::vector<float> folded = patch.b;
+    std::vector<float> folded = patch.b.values();
     for (float& value : folded) value *= patch.scale;
-    EXPECT_EQ(other.b, folded) << patch.module;
+    EXPECT_EQ(other.b.values(), folded) << patch.module;
   }
   const Adapter again = round_trip(after);
   EXPECT_EQ(run_with(again), run_with(after));
@@ -79,12 +79,11 @@ TEST_F(ConvertAdapter, StacksWhatSharesAModule) {
   Adapter before;
   Rng rng(3);
   for (const auto& [rows, rank] : std::vector<std::pair<RowRange, int64_t>>{{{0, 24}, 2}, {{24, 60}, 3}}) {
-    Patch patch{.module = "single_blocks.0.linear1", .rows = rows, .rank = rank, .in = 16, .scale = 0.5f};
-    patch.a.resize(static_cast<size_t>(rank * 16));
-    patch.b.resize(static_cast<size_t>(rank * rows.count));
-    rng.fill_normal(patch.a, 0.3f);
-    rng.fill_normal(patch.b, 0.3f);
-    before.patches.push_back(patch);
+    std::vector<float> a(static_cast<size_t>(rank * 16)), b(static_cast<size_t>(rank * rows.count));
+    rng.fill_normal(a, 0.3f);
+    rng.fill_normal(b, 0.3f);
+    before.patches.push_back({LowRank{Matrix::of(rank, 16, a), Matrix::of(rows.count, rank, b)}, Component::transformer,
+                              "single_blocks.0.linear1", rows, 0.5f});
   }
   const auto modules = to_diffusers(before, model_.target);
   EXPECT_EQ(modules.at("transformer.single_transformer_blocks.0.attn.to_q").rank, 2);

@@ -71,7 +71,10 @@ TEST_F(HotSwapTest, ReturnsBitwiseToAnEarlierAdapterAndToNone) {
 TEST_F(HotSwapTest, ZeroMatricesAndZeroScalesAreNoAdapter) {
   const std::vector<float> base = model_.run();
   Adapter zero = *everywhere("a");
-  for (Patch& patch : zero.patches) std::ranges::fill(patch.b, 0.0f);
+  for (Patch& patch : zero.patches) {
+    const std::vector<float> zeros(static_cast<size_t>(patch.b.rows() * patch.b.columns()));
+    patch.b = Matrix::of(patch.b.rows(), patch.b.columns(), zeros);
+  }
   EXPECT_EQ(model_.run_with({{std::make_shared<Adapter>(zero)}}), base);
   EXPECT_EQ(model_.run_with({{everywhere("b"), 0.0f}}), base);
 }
@@ -87,13 +90,14 @@ TEST_F(HotSwapTest, EqualsMergedWeights) {
       const Tensor rows = model_.layer(patch.component, patch.module)
                               .weight.slice(0, patch.rows.begin, patch.rows.begin + patch.rows.count);
       std::vector<float> weight = download(*model_.ops, rows);
+      const std::vector<float> A = patch.a.values(), B = patch.b.values();
       const double s = patch.scale * (patch.component == Component::transformer ? scale : text_scale);
       for (int64_t i = 0; i < patch.rows.count; ++i) {
-        for (int64_t j = 0; j < patch.in; ++j) {
+        for (int64_t j = 0; j < patch.in(); ++j) {
           double sum = 0;
-          for (int64_t r = 0; r < patch.rank; ++r)
-            sum += static_cast<double>(patch.b[i * patch.rank + r]) * patch.a[r * patch.in + j];
-          weight[i * patch.in + j] += static_cast<float>(s * sum);
+          for (int64_t r = 0; r < patch.rank(); ++r)
+            sum += static_cast<double>(B[i * patch.rank() + r]) * A[r * patch.in() + j];
+          weight[i * patch.in() + j] += static_cast<float>(s * sum);
         }
       }
       upload(*model_.ops, weight, rows);
@@ -156,7 +160,7 @@ TEST_F(HotSwapTest, FailedStagesChangeNothing) {
   foreign.patches.back().module = "elsewhere";
   EXPECT_THAT(refused({{std::make_shared<Adapter>(foreign)}}), HasSubstr("read for another model"));
   foreign = *b;
-  ++foreign.patches.back().in;
+  foreign.patches.back().a = Matrix::of(1, 999, std::vector<float>(999));
   EXPECT_THAT(refused({{std::make_shared<Adapter>(foreign)}}), HasSubstr("read for another model"));
   const auto bad = AdapterFileBuilder().pair("transformer.x_embedder", 2, 999, 16).write(folder_ / "bad.safetensors");
   error_of(ErrorCode::bad_file, [&] { read_adapter(bad, model_.target); });
@@ -321,9 +325,9 @@ TEST(HotSwapMemory, RunsOutWithoutATrace) {
   const auto adapter = [](int64_t rank) {
     Adapter result{.name = "a"};
     for (const char* module : {"x", "y"}) {
-      result.patches.push_back({.module = module, .rows = {0, 3}, .rank = rank, .in = 2});
-      result.patches.back().a.resize(static_cast<size_t>(2 * rank), 1.0f);
-      result.patches.back().b.resize(static_cast<size_t>(3 * rank), 1.0f);
+      const std::vector<float> ones(static_cast<size_t>(3 * rank), 1.0f);
+      const LowRank pair{Matrix::of(rank, 2, std::span(ones).first(2 * rank)), Matrix::of(3, rank, ones)};
+      result.patches.push_back({pair, Component::transformer, module, {0, 3}, 1.0f});
     }
     return std::make_shared<const Adapter>(result);
   };

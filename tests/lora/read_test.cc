@@ -65,10 +65,10 @@ TEST_F(ReadAdapter, UnderstandsEverySpelling) {
     EXPECT_EQ(patch.module, "double_blocks.0.img_attn.proj") << down;
     EXPECT_EQ(patch.component, Component::transformer);
     EXPECT_EQ(patch.rows, (RowRange{0, 16}));
-    EXPECT_EQ(patch.a, values("A", 32)) << down;
-    EXPECT_EQ(patch.b, values("B", 32)) << down;
-    EXPECT_EQ(patch.rank, 2);
-    EXPECT_EQ(patch.in, 16);
+    EXPECT_EQ(patch.a.values(), values("A", 32)) << down;
+    EXPECT_EQ(patch.b.values(), values("B", 32)) << down;
+    EXPECT_EQ(patch.rank(), 2);
+    EXPECT_EQ(patch.in(), 16);
     EXPECT_EQ(patch.scale, 1.0f);
     EXPECT_THAT(adapter.report.matched, ElementsAre(down, up));
   }
@@ -97,11 +97,11 @@ TEST_F(ReadAdapter, ExchangesTheHalvesOfTheFinalModulationForDiffusersNamesOnly)
   original.random("final_layer.adaLN_modulation.1.lora_A.weight", {1, 16}, "A");
   original.random("final_layer.adaLN_modulation.1.lora_B.weight", {32, 1}, "B");
   std::vector<float> expected = values("B", 32);
-  EXPECT_EQ(read(original).patches.at(0).b, expected);
+  EXPECT_EQ(read(original).patches.at(0).b.values(), expected);
   std::rotate(expected.begin(), expected.begin() + 16, expected.end());
   const Patch patch = read(diffusers).patches.at(0);
-  EXPECT_EQ(patch.b, expected);
-  EXPECT_EQ(patch.a, values("A", 16));
+  EXPECT_EQ(patch.b.values(), expected);
+  EXPECT_EQ(patch.a.values(), values("A", 16));
   EXPECT_EQ(patch.module, "final_layer.adaLN_modulation.1");
 }
 
@@ -128,7 +128,7 @@ TEST_F(ReadAdapter, ConvertsHalfPrecisionExactly) {
     builder.random(kToOut + std::string(".lora_A.weight"), {2, 16}, "A")
         .add(kToOut + std::string(".lora_B.weight"), {16, 2}, std::vector<float>(32, 0.375f));
     const Adapter adapter = read(builder);
-    EXPECT_EQ(adapter.patches.at(0).b, std::vector<float>(32, 0.375f));
+    EXPECT_EQ(adapter.patches.at(0).b.values(), std::vector<float>(32, 0.375f));
     EXPECT_THAT(adapter.report.dtypes, ElementsAre(name(dtype)));
   }
   AdapterFileBuilder wide = two_keys("transformer.x", "transformer.y");
@@ -141,18 +141,18 @@ TEST_F(ReadAdapter, ConvertsHalfPrecisionExactly) {
   AdapterFileBuilder doubles, eighths;
   doubles.add_raw(kToOut + std::string(".lora_A.weight"), DType::f64, {1, 16}, bytes);
   doubles.add_raw(kToOut + std::string(".lora_B.weight"), DType::f64, {16, 1}, bytes);
-  EXPECT_EQ(read(doubles).patches.at(0).a, std::vector<float>(16, 0.25f));
+  EXPECT_EQ(read(doubles).patches.at(0).a.values(), std::vector<float>(16, 0.25f));
   const std::vector<std::byte> ones(16, std::byte{0x38});  // 1 in e4m3
   eighths.add_raw(kToOut + std::string(".lora_A.weight"), DType::f8_e4m3, {1, 16}, ones);
   eighths.add_raw(kToOut + std::string(".lora_B.weight"), DType::f8_e4m3, {16, 1}, ones);
-  EXPECT_EQ(read(eighths).patches.at(0).a, std::vector<float>(16, 1.0f));
+  EXPECT_EQ(read(eighths).patches.at(0).a.values(), std::vector<float>(16, 1.0f));
 }
 
 TEST_F(ReadAdapter, TakesConvolutionsOfSizeOneAsMatrices) {
   AdapterFileBuilder builder;
   builder.random(kToOut + std::string(".lora_A.weight"), {2, 16, 1, 1}, "A");
   builder.random(kToOut + std::string(".lora_B.weight"), {16, 2, 1, 1}, "B");
-  EXPECT_EQ(read(builder).patches.at(0).b, values("B", 32));
+  EXPECT_EQ(read(builder).patches.at(0).b.values(), values("B", 32));
 }
 
 TEST_F(ReadAdapter, ReportsWhatItFound) {

@@ -1,0 +1,43 @@
+#include "lora/matrix.h"
+
+#include <cstring>
+
+#include "core/error.h"
+
+namespace fx {
+
+Matrix::Matrix(int64_t rows, int64_t columns, DType dtype, std::span<const std::byte> bytes)
+    : rows_(rows), columns_(columns), dtype_(dtype) {
+  check(rows > 0 && columns > 0 && bytes.size() == this->bytes(), ErrorCode::internal,
+        "a matrix of {} x {} {} was given {} bytes", rows, columns, name(dtype), bytes.size());
+  auto copy = std::make_shared_for_overwrite<std::byte[]>(bytes.size());
+  std::memcpy(copy.get(), bytes.data(), bytes.size());
+  bytes_ = std::move(copy);
+}
+
+Matrix Matrix::of(int64_t rows, int64_t columns, std::span<const float> values) {
+  return {rows, columns, DType::f32, std::as_bytes(values)};
+}
+
+void Matrix::read_rows(int64_t begin, int64_t count, float* target) const {
+  convert_to_f32(dtype_, row(begin), target, static_cast<size_t>(count * columns_));
+}
+
+std::vector<float> Matrix::values() const {
+  std::vector<float> result(static_cast<size_t>(rows_ * columns_));
+  if (!empty()) read_rows(0, rows_, result.data());
+  return result;
+}
+
+Matrix Matrix::with_halves_exchanged() const {
+  check(rows_ % 2 == 0, ErrorCode::internal, "{} rows have no two halves", rows_);
+  const size_t half = bytes() / 2;
+  auto copy = std::make_shared_for_overwrite<std::byte[]>(bytes());
+  std::memcpy(copy.get(), bytes_.get() + half, half);
+  std::memcpy(copy.get() + half, bytes_.get(), half);
+  Matrix result = *this;
+  result.bytes_ = std::move(copy);
+  return result;
+}
+
+}  // namespace fx
