@@ -38,7 +38,7 @@ json adapters_json(const AdapterSet& adapters) {
     const Adapter& adapter = *applied.adapter;
     list.push_back({{"name", adapter.name},
                     {"file", adapter.path.string()},
-                    {"hash", adapter.hash},
+                    {"hash", adapter.hash.autov2()},
                     {"scale", as_printed(applied.scale)},
                     {"format", adapter.report.format},
                     {"rank", adapter.report.rank_summary()},

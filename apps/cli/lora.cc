@@ -4,7 +4,6 @@
 #include "commands.h"
 #include "console.h"
 #include "core/log.h"
-#include "io/sha256.h"
 #include "json_report.h"
 #include "lora/convert.h"
 #include "lora/read.h"
@@ -38,8 +37,8 @@ std::vector<float> distinct_scales(const Modules& modules) {
 Inspection inspect(const LoraInspectOptions& o) {
   AdapterFile file = read_adapter_file(o.file);
   Inspection result{.name = file.name,
-                    .hash = file.hash,
-                    .sha256 = sha256_file(o.file),
+                    .hash = file.hash.autov2(),
+                    .sha256 = file.hash.sha256(),
                     .report = file.report,
                     .scales = distinct_scales(file.modules)};
   if (o.model.empty()) return result;

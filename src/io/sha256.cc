@@ -41,11 +41,12 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
   return hash.hex();
 }
 
-std::string sha256_file(const std::filesystem::path& path) {
+std::string sha256_file(const std::filesystem::path& path, uint64_t begin) {
   std::error_code ignored;
   std::ifstream file(path, std::ios::binary);
   check(file.is_open() && !std::filesystem::is_directory(path, ignored), ErrorCode::bad_file,
         "{}: cannot open the file to hash it", path.string());
+  file.seekg(static_cast<std::streamoff>(begin));
   Sha256 hash;
   std::vector<char> chunk(1 << 20);
   while (file) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -12,7 +13,7 @@ namespace fx {
 // 64 lower-case hexadecimal digits.
 std::string sha256_hex(std::span<const std::byte> bytes);
 
-// Reads the file once, in pieces. Throws bad_file when it cannot be read.
-std::string sha256_file(const std::filesystem::path& path);
+// Of the bytes from `begin` on. Reads them once, in pieces. Throws bad_file when the file cannot be read.
+std::string sha256_file(const std::filesystem::path& path, uint64_t begin = 0);
 
 }  // namespace fx

@@ -4,15 +4,6 @@
 
 namespace fx {
 
-std::string_view name(Component component) {
-  switch (component) {
-    case Component::transformer: return "transformer";
-    case Component::text_encoder: return "text_encoder";
-    case Component::text_encoder_2: return "text_encoder_2";
-  }
-  return "?";
-}
-
 std::string AdapterReport::rank_summary() const {
   if (ranks.empty()) return "none";
   const int64_t least = ranks.begin()->first, most = ranks.rbegin()->first;
@@ -31,13 +22,28 @@ struct BytesOf {
   uint64_t operator()(const FullDelta& delta) const { return delta.values.bytes(); }
 };
 
+struct SizeOf {
+  MatrixSize operator()(const Matrix& matrix) const { return {matrix.rows(), matrix.columns()}; }
+  MatrixSize operator()(const LowRank& pair) const { return {pair.b.rows(), pair.a.columns()}; }
+  MatrixSize operator()(const HadamardDelta& delta) const { return (*this)(delta.first); }
+  MatrixSize operator()(const KroneckerDelta& delta) const {
+    const MatrixSize w1 = std::visit(*this, delta.w1), w2 = std::visit(*this, delta.w2);
+    return {w1.rows * w2.rows, w1.columns * w2.columns};
+  }
+  MatrixSize operator()(const FullDelta& delta) const { return (*this)(delta.values); }
+};
+
 }  // namespace
+
+MatrixSize size_of(const Delta& delta) { return std::visit(SizeOf{}, delta); }
+
+uint64_t bytes_of(const Delta& delta) { return std::visit(BytesOf{}, delta); }
 
 uint64_t Adapter::bytes() const {
   uint64_t total = 0;
   for (const Patch& patch : patches) total += BytesOf{}(patch);
   for (const DensePatch& patch : dense) {
-    total += std::visit(BytesOf{}, patch.delta);
+    total += bytes_of(patch.delta);
     if (patch.magnitude) total += patch.magnitude->values.size() * sizeof(float);
   }
   return total;

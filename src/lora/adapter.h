@@ -15,16 +15,12 @@
 #include <variant>
 #include <vector>
 
+#include "lora/file_hash.h"
 #include "lora/matrix.h"
+#include "weights/component.h"
 #include "weights/name_map.h"
 
 namespace fx {
-
-// The parts of the pipeline that adapters may touch.
-enum class Component { transformer, text_encoder, text_encoder_2 };
-
-// "transformer", "text_encoder", "text_encoder_2": also the prefixes of the diffusers file format.
-std::string_view name(Component component);
 
 struct LowRank {
   Matrix a;  // (rank, in)
@@ -59,6 +55,17 @@ struct FullDelta {
 
 using Delta = std::variant<LowRank, HadamardDelta, KroneckerDelta, FullDelta>;
 
+struct MatrixSize {
+  int64_t rows = 0, columns = 0;
+  bool operator==(const MatrixSize&) const = default;
+};
+
+// That of the delta when it is multiplied out.
+MatrixSize size_of(const Delta& delta);
+
+// Host memory of its matrices.
+uint64_t bytes_of(const Delta& delta);
+
 // DoRA: the weight plus its delta, brought to this length. W' = m (W + D) / |W + D|.
 struct Magnitude {
   std::vector<float> values;
@@ -79,17 +86,29 @@ struct DensePatch {
   std::string_view kind;  // for reports: "LoKr", "DoRA", "bias", ...
 };
 
+// Changes of one kind that are merged into parameters.
+struct DenseCost {
+  size_t parameters = 0;
+  uint64_t bytes = 0;  // of the base values (f32) that are kept to undo them
+};
+
 // What was found in a file: for people, and for `lora inspect`.
 struct AdapterReport {
-  std::string format;                     // "PEFT/diffusers"
-  std::vector<std::string> matched;       // keys of the file that are used. Empty while no model is known.
-  std::vector<std::string> unmatched;     // keys for which this model has no place
-  std::vector<std::string> ignored;       // keys that are known and of no use here (packed embeddings, projections)
-  std::vector<std::string> warnings;      // whole sentences without the file's name
-  std::map<int64_t, size_t> ranks;        // rank -> number of modules
-  std::map<Component, size_t> modules;    // number of modules for each component
-  std::map<std::string, size_t> targets;  // "transformer.transformer_blocks.*.attn.to_q" -> number of modules
-  std::vector<std::string> dtypes;        // "f16", ...: of the matrices
+  std::string format;                      // "PEFT/diffusers": all of `formats`, most keys first
+  std::map<std::string, size_t> formats;   // spelling of names, or algorithm -> number of keys
+  std::string trainer;                     // "kohya sd-scripts"; empty when the metadata do not tell
+  std::string family;                      // "FLUX.1", or what part of other families fits too
+  std::vector<std::string> matched;        // keys of the file that are used. Empty while no model is known.
+  std::vector<std::string> unmatched;      // keys for which this model has no place
+  std::vector<std::string> ignored;        // keys that are known and of no use here (packed embeddings, projections)
+  std::vector<std::string> warnings;       // whole sentences without the file's name
+  std::map<int64_t, size_t> ranks;         // rank -> number of modules
+  std::map<double, size_t> alphas;         // alpha -> number of modules
+  size_t without_alpha = 0;                // modules of which the file gives none: their scale is 1
+  std::map<std::string, DenseCost> dense;  // "LoKr" -> what cannot stay low-rank and is merged
+  std::map<Component, size_t> modules;     // number of modules for each component
+  std::map<std::string, size_t> targets;   // "transformer.transformer_blocks.*.attn.to_q" -> number of modules
+  std::vector<std::string> dtypes;         // "f16", ...: of the matrices
   std::vector<std::string> trigger_words;
   std::map<std::string, std::string> metadata;  // of the file, as it is
   uint64_t bytes = 0;                           // of the file
@@ -102,7 +121,7 @@ struct AdapterReport {
 struct Adapter {
   std::string name;  // the file's name without its extension
   std::filesystem::path path;
-  std::string hash;               // "AutoV2": first ten digits of the file's SHA-256
+  FileHash hash;
   std::vector<Patch> patches;     // the row ranges of one module do not overlap
   std::vector<DensePatch> dense;  // nor do those of one parameter
   AdapterReport report;

@@ -10,7 +10,6 @@
 
 #include "core/error.h"
 #include "io/safetensors.h"
-#include "io/sha256.h"
 #include "lora/describe.h"
 #include "lora/format.h"
 #include "lora/messages.h"
@@ -21,8 +20,6 @@ namespace fx {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr size_t kShortHash = 10;
 
 // The tensors of one module of the file.
 struct Group {
@@ -36,6 +33,7 @@ class AdapterReader {
     file_.name = path.stem().string();
     file_.path = path;
     file_.report.bytes = fs::file_size(path);
+    file_.hash = FileHash(path, source_->tensors().empty() ? 0 : source_->tensors()[0].begin);
     file_.report.metadata = source_->metadata();
   }
 
@@ -52,7 +50,6 @@ class AdapterReader {
     if (file_.modules.empty()) refuse_not_an_adapter(keys, label_);
     file_.report.format = fmt::format("{}", fmt::join(formats_, " + "));
     describe(file_);
-    file_.hash = sha256_file(file_.path).substr(0, kShortHash);
     return std::move(file_);
   }
 

@@ -28,7 +28,7 @@ struct FileModule {
 struct AdapterFile {
   std::string name;
   std::filesystem::path path;
-  std::string hash;
+  FileHash hash;
   std::vector<FileModule> modules;
   AdapterReport report;  // matched stays empty
 };

@@ -74,7 +74,7 @@ void Engine::prepare_adapters(const std::vector<std::vector<AdapterChoice>>& set
 std::vector<AdapterUse> Engine::adapter_uses() const {
   std::vector<AdapterUse> uses;
   for (const AppliedAdapter& applied : hot_swap_.active()) {
-    uses.push_back({applied.adapter->name, applied.scale, applied.adapter->hash});
+    uses.push_back({applied.adapter->name, applied.scale, applied.adapter->hash.autov2()});
   }
   return uses;
 }

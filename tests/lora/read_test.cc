@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "io/sha256.h"
 #include "lora/adapter_file.h"
 #include "lora/tiny_model.h"
 #include "support/temp_folder.h"
@@ -171,7 +172,10 @@ TEST_F(ReadAdapter, ReportsWhatItFound) {
   const Adapter adapter = read(builder);
   const AdapterReport& report = adapter.report;
   EXPECT_EQ(adapter.name, "a");
-  EXPECT_EQ(adapter.hash.size(), 10u);
+  EXPECT_EQ(adapter.hash.sha256(), sha256_file(adapter.path));
+  EXPECT_EQ(adapter.hash.autov2(), adapter.hash.sha256().substr(0, 10));
+  EXPECT_EQ(adapter.hash.autov3().size(), 12u);
+  EXPECT_NE(adapter.hash.autov3(), adapter.hash.sha256().substr(0, 12));
   EXPECT_EQ(adapter.patches.size(), 3u);
   EXPECT_EQ(adapter.bytes(), (64 + 192 + 48) * sizeof(float));
   EXPECT_EQ(report.format, "PEFT/diffusers");
