@@ -7,6 +7,11 @@ std::string full_name(Component component, std::string_view canonical) {
   return std::string(name(component)) + "/" + std::string(canonical);
 }
 
+std::optional<size_t> look_up(const std::unordered_map<std::string, size_t>& map, const std::string& key) {
+  const auto found = map.find(key);
+  return found == map.end() ? std::nullopt : std::optional(found->second);
+}
+
 }  // namespace
 
 void AdapterTarget::add(Component component, const NameMap& names, ParamStore& store) {
@@ -14,6 +19,10 @@ void AdapterTarget::add(Component component, const NameMap& names, ParamStore& s
   for (LoraSlot& slot : store.slots()) {
     by_name_.emplace(full_name(component, slot.module), slots_.size());
     slots_.push_back({component, &slot, &store.runtime()});
+  }
+  for (const Param& param : store.params()) {
+    parameter_by_name_.emplace(full_name(component, param.name), parameters_.size());
+    parameters_.push_back({component, &param, &store.runtime()});
   }
 }
 
@@ -27,8 +36,16 @@ std::optional<ModulePlace> AdapterTarget::find(Component component, std::string_
 }
 
 std::optional<size_t> AdapterTarget::find_slot(Component component, std::string_view canonical) const {
-  const auto found = by_name_.find(full_name(component, canonical));
-  return found == by_name_.end() ? std::nullopt : std::optional(found->second);
+  return look_up(by_name_, full_name(component, canonical));
+}
+
+std::optional<size_t> AdapterTarget::find_parameter_index(Component component, std::string_view canonical) const {
+  return look_up(parameter_by_name_, full_name(component, canonical));
+}
+
+const Param* AdapterTarget::find_parameter(Component component, std::string_view canonical) const {
+  const auto index = find_parameter_index(component, canonical);
+  return index ? parameters_[*index].param : nullptr;
 }
 
 const NameMap* AdapterTarget::names(Component component) const {

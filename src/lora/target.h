@@ -1,5 +1,5 @@
-// What adapters are read against: the adaptable linear layers of the loaded models, and the names by which files call
-// them.
+// What adapters are read against: the adaptable linear layers and the parameters of the loaded models, and the names by
+// which files call them.
 #pragma once
 
 #include <map>
@@ -28,8 +28,13 @@ class AdapterTarget {
     LoraSlot* slot;
     Runtime* runtime;
   };
+  struct Parameter {
+    Component component;
+    const Param* param;
+    Runtime* runtime;
+  };
 
-  // Takes in all slots of a model. `names` and `store` must outlive the target; all layers are declared by now.
+  // Takes in all slots and parameters of a model. `names` and `store` must outlive the target; all layers are declared by now.
   // Components that are not added are unknown: an adapter's patches on them are reported as unmatched.
   void add(Component component, const NameMap& names, ParamStore& store);
 
@@ -40,8 +45,15 @@ class AdapterTarget {
   // By canonical name.
   std::optional<size_t> find_slot(Component component, std::string_view canonical) const;
 
-  // All slots, in a fixed order.
+  // Any parameter of a component by its canonical name ("double_blocks.0.img_attn.qkv.weight", "....bias", a norm's
+  // "....scale"); nullptr when the model has none of that name.
+  const Param* find_parameter(Component component, std::string_view canonical) const;
+  // Its index in parameters().
+  std::optional<size_t> find_parameter_index(Component component, std::string_view canonical) const;
+
+  // All slots and all parameters, in a fixed order.
   const std::vector<Slot>& slots() const { return slots_; }
+  const std::vector<Parameter>& parameters() const { return parameters_; }
   bool has(Component component) const { return names_.contains(component); }
   // nullptr for a component that was not added.
   const NameMap* names(Component component) const;
@@ -49,7 +61,9 @@ class AdapterTarget {
  private:
   std::map<Component, const NameMap*> names_;
   std::vector<Slot> slots_;
+  std::vector<Parameter> parameters_;
   std::unordered_map<std::string, size_t> by_name_;  // "transformer/double_blocks.0.img_attn.qkv"
+  std::unordered_map<std::string, size_t> parameter_by_name_;
 };
 
 }  // namespace fx

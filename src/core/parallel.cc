@@ -1,0 +1,37 @@
+#include "core/parallel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace fx {
+
+void parallel_for(int64_t count, const std::function<void(int64_t)>& work) {
+  std::atomic<int64_t> next{0};
+  std::exception_ptr error;
+  std::mutex error_mutex;
+  const auto take_all = [&] {
+    try {
+      for (int64_t i = next++; i < count; i = next++) work(i);
+    } catch (...) {
+      const std::lock_guard lock(error_mutex);
+      if (!error) error = std::current_exception();
+      next = count;
+    }
+  };
+  std::vector<std::jthread> helpers;
+  try {
+    const int64_t threads = std::min<int64_t>(count, std::max(1u, std::thread::hardware_concurrency()));
+    for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(take_all);
+  } catch (const std::system_error&) {  // fewer threads, then
+  }
+  take_all();
+  helpers.clear();  // joins
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace fx

@@ -1,0 +1,13 @@
+// Host work on all cores, for the rare long piece of work outside of a back-end (which has threads of its own).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace fx {
+
+// Calls work(i) for 0 <= i < count, each once, in any order, on up to one thread for each core. The first exception is
+// thrown here, after all threads have ended. Where no thread can be started the caller does all the work.
+void parallel_for(int64_t count, const std::function<void(int64_t)>& work);
+
+}  // namespace fx

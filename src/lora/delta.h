@@ -1,0 +1,33 @@
+// What a patch that is not plainly low-rank does to a parameter, as numbers.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "lora/adapter.h"
+
+namespace fx {
+
+struct DeltaShape {
+  int64_t rows = 0, columns = 0;
+  bool operator==(const DeltaShape&) const = default;
+};
+
+// The size of the difference that a delta describes. Nothing when its factors do not fit each other.
+std::optional<DeltaShape> shape_of(const Delta& delta);
+
+// A low-rank patch as a change of the layer's weight; the matrices are shared.
+DensePatch as_dense(const Patch& patch);
+
+// What has to be added to the patch's rows of the parameter at this strength: (rows, in), row-major, where `in` is 1 for
+// a bias or a norm. `base_rows` (rows, in) are these rows without any adapter; only DoRA and a replacement look at them.
+//
+// strength * (W' - W), with W' = W + scale * D, or its DoRA form; W' - W for a patch that replaces, whatever the strength.
+// Computed in double precision, on all cores; the result does not depend on their number. Throws invalid_argument
+// when delta, magnitude, rows and `in` do not fit each other.
+std::vector<float> effective_delta(const DensePatch& patch, std::span<const float> base_rows, int64_t in,
+                                   float strength);
+
+}  // namespace fx
