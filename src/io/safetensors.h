@@ -41,6 +41,31 @@ std::unique_ptr<TensorSource> open_sharded(const std::filesystem::path& folder, 
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
+// The same for tensors that are not in memory together: names and sizes first, then the values of one after the other.
+class SafetensorsWriter {
+ public:
+  struct Entry {
+    std::string name;
+    DType dtype = DType::f32;
+    Shape shape;
+  };
+
+  // Throws invalid_argument for a name that is not UTF-8, or comes twice.
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<Entry> entries,
+                    const std::map<std::string, std::string>& metadata = {});
+  ~SafetensorsWriter();  // without commit: no file
+
+  // The values of the next entry, all of them.
+  void write(std::span<const std::byte> values);
+  // Gives the file its name. All entries have been written.
+  void commit();
+
+ private:
+  std::vector<Entry> entries_;
+  size_t next_ = 0;
+  std::unique_ptr<class AtomicFile> file_;
+};
+
 // "F32", "BF16", ...: the spelling of the container.
 std::string_view safetensors_name(DType dtype);
 

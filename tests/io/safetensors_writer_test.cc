@@ -12,9 +12,9 @@ namespace fx {
 namespace {
 
 using test::error_of;
+using test::TempFolder;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using test::TempFolder;
 
 struct WriterTest : ::testing::Test {
   Tensor bytes_tensor(DType dtype, const Shape& shape) {
@@ -86,6 +86,34 @@ TEST_F(WriterTest, AFullDiskLeavesNothing) {
                          write_safetensors(folder / "no/out", {{"t", good}});
                        }),
               HasSubstr("the folder does not exist"));
+}
+
+TEST_F(WriterTest, TensorsOneAfterTheOther) {
+  const std::vector<std::byte> first(12, std::byte{1}), second(2, std::byte{2});
+  SafetensorsWriter writer(folder / "out.safetensors", {{"b", DType::f32, {3}}, {"a", DType::f16, {1, 1}}},
+                           {{"k", "v"}});
+  writer.write(first);
+  EXPECT_THAT(error_of(ErrorCode::internal, [&] { writer.commit(); }), HasSubstr("1 of 2"));
+  error_of(ErrorCode::internal, [&] { writer.write(first); });  // of the other's size
+  writer.write(second);
+  error_of(ErrorCode::internal, [&] { writer.write(second); });
+  EXPECT_THAT(folder.names(), ::testing::Each(::testing::Not("out.safetensors")));
+  writer.commit();
+  const auto source = open_safetensors(folder / "out.safetensors");
+  EXPECT_EQ(source->names(), (std::vector<std::string>{"b", "a"}));
+  EXPECT_EQ(source->metadata().at("k"), "v");
+  EXPECT_TRUE(std::ranges::equal(source->bytes(*source->find("a")), second));
+}
+
+TEST_F(WriterTest, NothingIsLeftOfAFileThatIsNotCommitted) {
+  { const SafetensorsWriter writer(folder / "out.safetensors", {{"a", DType::f32, {3}}}); }
+  EXPECT_THAT(folder.names(), IsEmpty());
+  EXPECT_THAT(
+      error_of(ErrorCode::invalid_argument,
+               [&] {
+                 SafetensorsWriter(folder / "out.safetensors", {{"a", DType::f32, {3}}, {"a", DType::f32, {1}}});
+               }),
+      HasSubstr("'a' cannot be the name of a second tensor"));
 }
 
 }  // namespace
