@@ -53,6 +53,8 @@ class NameMap {
 
   // All (source, target) pairs of modules: for tests and for reports of near misses.
   const std::unordered_map<std::string, NameTarget>& modules() const { return modules_; }
+  // The same of parameters that are not of a linear layer.
+  const std::unordered_map<std::string, NameTarget>& parameters() const { return parameters_; }
 
   void add_module(std::string source, NameTarget target);
   void add_parameter(std::string source, NameTarget target);
