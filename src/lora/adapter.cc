@@ -22,20 +22,7 @@ struct BytesOf {
   uint64_t operator()(const FullDelta& delta) const { return delta.values.bytes(); }
 };
 
-struct SizeOf {
-  MatrixSize operator()(const Matrix& matrix) const { return {matrix.rows(), matrix.columns()}; }
-  MatrixSize operator()(const LowRank& pair) const { return {pair.b.rows(), pair.a.columns()}; }
-  MatrixSize operator()(const HadamardDelta& delta) const { return (*this)(delta.first); }
-  MatrixSize operator()(const KroneckerDelta& delta) const {
-    const MatrixSize w1 = std::visit(*this, delta.w1), w2 = std::visit(*this, delta.w2);
-    return {w1.rows * w2.rows, w1.columns * w2.columns};
-  }
-  MatrixSize operator()(const FullDelta& delta) const { return (*this)(delta.values); }
-};
-
 }  // namespace
-
-MatrixSize size_of(const Delta& delta) { return std::visit(SizeOf{}, delta); }
 
 uint64_t bytes_of(const Delta& delta) { return std::visit(BytesOf{}, delta); }
 

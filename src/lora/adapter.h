@@ -55,14 +55,6 @@ struct FullDelta {
 
 using Delta = std::variant<LowRank, HadamardDelta, KroneckerDelta, FullDelta>;
 
-struct MatrixSize {
-  int64_t rows = 0, columns = 0;
-  bool operator==(const MatrixSize&) const = default;
-};
-
-// That of the delta when it is multiplied out.
-MatrixSize size_of(const Delta& delta);
-
 // Host memory of its matrices.
 uint64_t bytes_of(const Delta& delta);
 

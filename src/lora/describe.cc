@@ -3,64 +3,125 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
-#include <sstream>
 
+#include "lora/delta.h"
+#include "lora/file_metadata.h"
 #include "lora/messages.h"
 
 namespace fx {
 namespace {
 
-// "transformer_blocks.7.attn.to_q" -> "transformer_blocks.*.attn.to_q"
-std::string without_index(const std::string& module) {
-  for (size_t dot = module.find('.'); dot != std::string::npos; dot = module.find('.', dot + 1)) {
-    const size_t end = module.find_first_not_of("0123456789", dot + 1);
-    if (end != std::string::npos && end > dot + 1 && module[end] == '.') {
-      return module.substr(0, dot + 1) + "*" + module.substr(end);
+// "transformer_blocks.7.attn.to_q" -> "transformer_blocks.*.attn.to_q"; as well with underscores.
+std::string without_index(const FileModule& module) {
+  const std::string index = std::to_string(module.place.block);
+  const auto separator = [](char c) { return c == '.' || c == '_'; };
+  for (size_t at = module.name.find(index, 1); at != std::string::npos; at = module.name.find(index, at + 1)) {
+    const size_t end = at + index.size();
+    if (separator(module.name[at - 1]) && end < module.name.size() && separator(module.name[end])) {
+      return module.name.substr(0, at) + "*" + module.name.substr(end);
     }
   }
-  return module;
+  return module.name;
 }
 
-// Separated by commas.
-void add_trigger_words(AdapterReport& report, const std::string& field) {
-  const auto found = report.metadata.find(field);
-  if (found == report.metadata.end()) return;
-  std::istringstream words(found->second);
-  for (std::string word; std::getline(words, word, ',');) {
-    const size_t begin = word.find_first_not_of(' '), end = word.find_last_not_of(' ');
-    if (begin != std::string::npos) note(report.trigger_words, word.substr(begin, end - begin + 1));
+bool is_control(const AdapterFile& file) {
+  const auto has = [&](auto&& wanted) { return std::ranges::any_of(file.modules, wanted); };
+  return has([](const FileModule& module) { return module.replaces && module.place.kind == ModuleKind::norm; }) &&
+         has([](const FileModule& module) { return module.place.canonical == "img_in"; });
+}
+
+// "kohya + PEFT/diffusers (LoKr, DoRA)"
+void name_format(AdapterFile& file) {
+  AdapterReport& report = file.report;
+  // Keys that several trainers spell alike say something only in a file that has no others.
+  const auto shared = report.formats.extract("");
+  if (report.formats.empty() && !shared.empty()) report.formats["kohya"] = shared.mapped();
+  if (const auto plain = report.formats.extract("BFL"); !plain.empty()) {
+    report.formats[is_control(file) ? "BFL control" : "BFL"] = plain.mapped();
+  }
+  std::vector<std::pair<std::string, size_t>> formats(report.formats.begin(), report.formats.end());
+  std::ranges::stable_sort(formats, std::ranges::greater(), &std::pair<std::string, size_t>::second);
+  for (const auto& [format, keys] : formats) report.format += (report.format.empty() ? "" : " + ") + format;
+  std::string algorithms;
+  for (const auto& [kind, cost] : report.dense) {
+    if (kind != "bias" && kind != "norm") algorithms += (algorithms.empty() ? "" : ", ") + kind;
+  }
+  if (!algorithms.empty()) report.format += " (" + algorithms + ")";
+}
+
+void count(AdapterFile& file) {
+  AdapterReport& report = file.report;
+  for (const FileModule& module : file.modules) {
+    if (module.changes_nothing()) continue;
+    if (!module.low_rank()) {
+      const DeltaShape shape = *shape_of(module.delta);
+      DenseCost& cost = report.dense[std::string(module.kind)];
+      ++cost.parameters;
+      cost.bytes += static_cast<uint64_t>(shape.rows * shape.columns) * sizeof(float);
+    }
+    if (module.is_bias()) continue;
+    if (module.rank > 0) {
+      ++report.ranks[module.rank];
+      if (module.alpha) ++report.alphas[*module.alpha];
+      else ++report.without_alpha;
+    }
+    ++report.modules[module.place.component];
+    ++report.targets[std::string(name(module.place.component)) + "." + without_index(module)];
   }
 }
 
-void warn_of_other_architecture(AdapterReport& report, const std::string& field) {
-  const auto found = report.metadata.find(field);
-  if (found == report.metadata.end()) return;
-  std::string value = found->second;
-  std::ranges::transform(value, value.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  const auto has = [&](const char* part) { return value.find(part) != std::string::npos; };
-  if (has("flux") && !has("flux2") && !has("flux-2")) return;
-  note(report.warnings,
-       fmt::format("its metadata say that it was made for another model ({} is {})", field, in_quotes(value)));
+void name_family(AdapterFile& file) {
+  AdapterReport& report = file.report;
+  const bool transformer = report.modules.contains(Component::transformer);
+  const TransformerSizes sizes = sizes_of(file);
+  report.family = transformer ? "FLUX.1" : "text encoders only, which FLUX.1 shares with other families";
+  if (!transformer && !report.modules.empty()) {
+    note(report.warnings, "the file changes text encoders only; the transformer stays as it is");
+  }
+  if (!transformer || !sizes.beyond_flux()) return;
+  const std::string_view family = likely_family(sizes);
+  report.family = family.empty() ? "another family with FLUX.1's names" : family;
+  note(report.warnings, fmt::format("it has blocks beyond those of FLUX.1 ({} double, {} single): it looks like {}",
+                                    sizes.double_blocks, sizes.single_blocks, report.family));
+}
+
+void warn_of_leftovers(AdapterReport& report) {
+  const auto any = [](const std::vector<std::string>& keys, auto&& wanted) {
+    return std::ranges::any_of(keys, wanted);
+  };
+  if (any(report.ignored, [](const auto& key) { return key.starts_with("bundle_emb."); })) {
+    note(report.warnings, "the file carries a trained embedding for a trigger word, which is not used");
+  }
+  if (any(report.ignored, [](const auto& key) { return key.find(".lora_embedding_") != key.npos; })) {
+    note(report.warnings, "the file adapts an embedding (lora_embedding_A), which is not used");
+  }
 }
 
 }  // namespace
 
 void describe(AdapterFile& file) {
   AdapterReport& report = file.report;
+  count(file);
+  name_format(file);
+  name_family(file);
+  report.trainer = trainer_of(report.metadata);
+  report.trigger_words = trigger_words_of(report.metadata);
+  for (const std::string& sentence : other_base_models(report.metadata)) note(report.warnings, sentence);
+  warn_of_leftovers(report);
+}
+
+TransformerSizes sizes_of(const AdapterFile& file) {
+  TransformerSizes sizes;
   for (const FileModule& module : file.modules) {
-    ++report.ranks[module.rank];
-    ++report.modules[module.component];
-    ++report.targets[std::string(name(module.component)) + "." + without_index(module.module)];
+    const AdapterModule& place = module.place;
+    if (place.component != Component::transformer) continue;
+    const bool single = place.canonical.starts_with("single_blocks.");
+    int64_t& blocks = single ? sizes.single_blocks : sizes.double_blocks;
+    blocks = std::max(blocks, place.block + 1);
+    const bool attention = place.canonical.ends_with("_attn.qkv") || place.canonical.ends_with(".linear1");
+    if (attention && !module.is_bias()) sizes.width = shape_of(module.delta)->columns;
   }
-  for (const char* field : {"trigger_words", "trigger_word", "trigger_phrase", "modelspec.trigger_phrase"}) {
-    add_trigger_words(report, field);
-  }
-  warn_of_other_architecture(report, "modelspec.architecture");
-  warn_of_other_architecture(report, "ss_base_model_version");
-  if (std::ranges::any_of(report.ignored, [](const auto& key) { return key.starts_with("bundle_emb."); })) {
-    note(report.warnings, "the file carries a trained embedding for a trigger word, which is not used");
-  }
+  return sizes;
 }
 
 void note(std::vector<std::string>& list, std::string_view entry) {

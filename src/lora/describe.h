@@ -6,12 +6,16 @@
 #include <vector>
 
 #include "lora/read.h"
+#include "lora/recognise.h"
 
 namespace fx {
 
-// Counts ranks, components and targets, and reads trigger words and the base model from the metadata. Warns in the
-// report of a file that was made for another model or carries more than can be used.
+// Counts ranks, components, targets and what is merged, and reads trainer, trigger words and base model from the
+// metadata. Warns in the report of a file that was made for another model or carries more than can be used.
 void describe(AdapterFile& file);
+
+// By the modules of the transformer.
+TransformerSizes sizes_of(const AdapterFile& file);
 
 // Appends an entry that is not there yet.
 void note(std::vector<std::string>& list, std::string_view entry);

@@ -15,6 +15,9 @@ Matrix::Matrix(int64_t rows, int64_t columns, DType dtype, std::span<const std::
   bytes_ = std::move(copy);
 }
 
+Matrix::Matrix(int64_t rows, int64_t columns, DType dtype, std::shared_ptr<const std::byte[]> bytes)
+    : rows_(rows), columns_(columns), dtype_(dtype), bytes_(std::move(bytes)) {}
+
 Matrix Matrix::of(int64_t rows, int64_t columns, std::span<const float> values) {
   return {rows, columns, DType::f32, std::as_bytes(values)};
 }
@@ -35,9 +38,17 @@ Matrix Matrix::with_halves_exchanged() const {
   auto copy = std::make_shared_for_overwrite<std::byte[]>(bytes());
   std::memcpy(copy.get(), bytes_.get() + half, half);
   std::memcpy(copy.get() + half, bytes_.get(), half);
-  Matrix result = *this;
-  result.bytes_ = std::move(copy);
-  return result;
+  return {rows_, columns_, dtype_, std::move(copy)};
+}
+
+Matrix Matrix::with_columns(int64_t columns) const {
+  check(columns >= columns_, ErrorCode::internal, "{} columns do not fit {}", columns_, columns);
+  const size_t element = size_of(dtype_), length = element * static_cast<size_t>(columns_);
+  std::shared_ptr<std::byte[]> copy(new std::byte[static_cast<size_t>(rows_ * columns) * element]());
+  for (int64_t i = 0; i < rows_; ++i) {
+    std::memcpy(copy.get() + static_cast<size_t>(i * columns) * element, row(i), length);
+  }
+  return {rows_, columns, dtype_, std::move(copy)};
 }
 
 }  // namespace fx

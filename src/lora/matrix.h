@@ -17,6 +17,8 @@ class Matrix {
   Matrix() = default;
   // `bytes` holds rows x columns values, row-major, of a floating dtype; they are copied.
   Matrix(int64_t rows, int64_t columns, DType dtype, std::span<const std::byte> bytes);
+  // Keeps `bytes` instead of copying them; they may still be filled.
+  Matrix(int64_t rows, int64_t columns, DType dtype, std::shared_ptr<const std::byte[]> bytes);
   static Matrix of(int64_t rows, int64_t columns, std::span<const float> values);
 
   int64_t rows() const { return rows_; }
@@ -31,6 +33,8 @@ class Matrix {
 
   // The first and the second half of the rows in the other order. Needs an even number of rows.
   Matrix with_halves_exchanged() const;
+  // Zeros to the right of each row. `columns` is not less than there are.
+  Matrix with_columns(int64_t columns) const;
 
  private:
   const std::byte* row(int64_t index) const {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <fstream>
 #include <memory>
 #include <sstream>
@@ -11,81 +10,92 @@
 #include "core/error.h"
 #include "io/safetensors.h"
 #include "lora/describe.h"
-#include "lora/format.h"
 #include "lora/messages.h"
+#include "lora/module_group.h"
 #include "lora/recognise.h"
-#include "lora/scale_rules.h"
 
 namespace fx {
+
+bool FileModule::low_rank() const {
+  return std::holds_alternative<LowRank>(delta) && !magnitude && place.kind == ModuleKind::linear;
+}
+
+bool FileModule::changes_nothing() const {
+  const auto* whole = std::get_if<FullDelta>(&delta);
+  if (!whole || replaces || magnitude) return false;
+  return std::ranges::all_of(whole->values.values(), [](float value) { return value == 0; });
+}
+
 namespace {
 
 namespace fs = std::filesystem;
 
-// The tensors of one module of the file.
-struct Group {
-  AdapterKey key;
-  const TensorInfo *down = nullptr, *up = nullptr, *alpha = nullptr;
-};
-
 class AdapterReader {
  public:
-  explicit AdapterReader(const fs::path& path) : label_(path.string()), source_(open_safetensors(path)) {
+  explicit AdapterReader(const fs::path& path)
+      : label_(path.string()),
+        source_(open_safetensors(path)),
+        context_{label_, *source_, {}, AdapterData(*source_), file_.report} {
     file_.name = path.stem().string();
     file_.path = path;
     file_.report.bytes = fs::file_size(path);
-    file_.hash = FileHash(path, source_->tensors().empty() ? 0 : source_->tensors()[0].begin);
     file_.report.metadata = source_->metadata();
+    file_.hash = FileHash(path, source_->tensors().empty() ? 0 : source_->tensors()[0].begin);
   }
 
   AdapterFile read() {
     const std::vector<std::string> keys = source_->names();
     refuse_other_family(keys, label_);
-    sort_keys();
-    refuse_other_format(file_.report.unmatched, label_);
-    check(!unsupported_, ErrorCode::unsupported, "{}: key {} belongs to {}, which is not supported yet", label_,
-          in_quotes(unsupported_key_), unsupported_ ? unsupported_->algorithm : "");
-    if (groups_.empty()) refuse_not_an_adapter(keys, label_);
+    for (const TensorInfo& info : source_->tensors()) sort_key(info);
+    check(!unsupported_, ErrorCode::unsupported, "{}: key {} belongs to {}, which is not supported", label_,
+          in_quotes(unsupported_ ? unsupported_->name : ""), unsupported_algorithm_);
+    if (!is_adapter_) refuse_not_an_adapter(keys, label_);
     read_rules();
-    for (const Group& group : groups_) read_group(group);
-    if (file_.modules.empty()) refuse_not_an_adapter(keys, label_);
-    file_.report.format = fmt::format("{}", fmt::join(formats_, " + "));
+    for (const ModuleGroup& group : groups_) build_modules(group, context_, file_.modules);
+    if (file_.modules.empty()) refuse_no_module();
+    check_overlaps();
+    context_.data.load(label_);
     describe(file_);
     return std::move(file_);
   }
 
  private:
-  void sort_keys() {
-    for (const TensorInfo& info : source_->tensors()) {
-      const auto key = parse(info.name);
-      if (!key) file_.report.unmatched.push_back(info.name);
-      else if (key->part == KeyPart::ignored) file_.report.ignored.push_back(info.name);
-      else if (key->part != KeyPart::unsupported) add_to_group(*key, info);
-      else if (!unsupported_) {
-        unsupported_ = key;
-        unsupported_key_ = info.name;
-      }
+  // Puts a tensor to its module, or into the report.
+  void sort_key(const TensorInfo& info) {
+    const auto key = parse_adapter_key(info.name);
+    if (!key) return file_.report.unmatched.push_back(info.name);
+    if (key->part == KeyPart::unsupported && !unsupported_) {
+      unsupported_ = &info;
+      unsupported_algorithm_ = key->algorithm;
     }
+    is_adapter_ = is_adapter_ || (key->part != KeyPart::weight && key->part != KeyPart::scale &&
+                                  key->part != KeyPart::alpha && key->part != KeyPart::unused);
+    if (key->part == KeyPart::unused) return file_.report.ignored.push_back(info.name);
+    if (!key->module) return file_.report.unmatched.push_back(info.name);
+    if (key->module->kind == ModuleKind::unused) return ignore(info, *key);
+    ++file_.report.formats[std::string(key->format)];
+    peft_folder_ = peft_folder_ || info.name.starts_with("base_model.model.");
+    add_to_group(*key, info);
   }
 
-  std::optional<AdapterKey> parse(std::string_view key) {
-    if (key.starts_with("bundle_emb.")) return AdapterKey{.part = KeyPart::ignored};
-    for (const AdapterFormat& format : adapter_formats()) {
-      if (auto parsed = format.parse(key)) {
-        if (parsed->part == KeyPart::down) note(formats_, format.name);
-        peft_folder_ = peft_folder_ || key.starts_with("base_model.model.");
-        return parsed;
-      }
-    }
-    return std::nullopt;
+  // Tools that compare two models write zeros for what is the same.
+  void ignore(const TensorInfo& info, const AdapterKey& key) {
+    file_.report.ignored.push_back(info.name);
+    if (key.part == KeyPart::down || key.part == KeyPart::alpha) return;
+    const bool zero = std::ranges::all_of(source_->bytes(info), [](std::byte byte) { return byte == std::byte{0}; });
+    if (!zero) warn("the file changes CLIP's text projection, which FLUX.1 does not use");
   }
 
   void add_to_group(const AdapterKey& key, const TensorInfo& info) {
-    const auto [found, added] = index_.emplace(std::string(name(key.component)) + "." + key.module, groups_.size());
-    if (added) groups_.push_back({key});
-    Group& group = groups_[found->second];
-    const TensorInfo*& place = key.part == KeyPart::down ? group.down
-                               : key.part == KeyPart::up ? group.up
-                                                         : group.alpha;
+    const std::string id =
+        fmt::format("{}/{}/{}", name(key.module->component), key.module->canonical, static_cast<int>(key.module->part));
+    const auto [found, added] = index_.emplace(id, groups_.size());
+    if (added) groups_.push_back({*key.module, std::string(key.name)});
+    ModuleGroup& group = groups_[found->second];
+    check(group.place.exchange_halves == key.module->exchange_halves, ErrorCode::bad_file,
+          "{}: {} is of module {} by a name that has its rows in another order", label_, in_quotes(info.name),
+          in_quotes(group.name));
+    const TensorInfo*& place = group[key.part];
     check(!place, ErrorCode::bad_file, "{}: keys {} and {} are the same part of one module", label_,
           in_quotes(place ? place->name : ""), in_quotes(info.name));
     place = &info;
@@ -95,95 +105,50 @@ class AdapterReader {
   void read_rules() {
     const auto header = file_.report.metadata.find("lora_adapter_metadata");
     if (header != file_.report.metadata.end()) {
-      rules_ = ScaleRules(header->second, label_);
-      return;
+      context_.rules = ScaleRules(header->second, label_);
+    } else if (peft_folder_) {
+      read_rules_beside_the_file();
     }
-    if (!peft_folder_) return;
+    check(!context_.rules.use_dora() || has_magnitudes(), ErrorCode::bad_file,
+          "{}: adapter metadata: use_dora is true, but the file has no DoRA magnitudes", label_);
+  }
+
+  void read_rules_beside_the_file() {
     const fs::path config = file_.path.parent_path() / "adapter_config.json";
     std::ifstream stream(config, std::ios::binary);
     if (stream) {
       std::ostringstream text;
       text << stream.rdbuf();
-      rules_ = ScaleRules(text.str(), config.string());
-    } else if (std::ranges::none_of(groups_, [](const Group& group) { return group.alpha; })) {
+      context_.rules = ScaleRules(text.str(), config.string());
+    } else if (std::ranges::none_of(groups_, [](const ModuleGroup& group) { return group[KeyPart::alpha]; })) {
       warn("adapter_config.json is not beside the file; alpha is taken to be the rank");
     }
   }
 
-  void read_group(const Group& group) {
-    if (!group.down && !group.up) {  // an alpha alone says nothing
-      file_.report.unmatched.push_back(group.alpha->name);
-      return;
+  bool has_magnitudes() const {
+    return std::ranges::any_of(
+        groups_, [](const ModuleGroup& group) { return group[KeyPart::magnitude] || group[KeyPart::dora_scale]; });
+  }
+
+  // Whatever the spelling, one parameter is changed once.
+  void check_overlaps() const {
+    std::unordered_map<std::string, std::vector<const FileModule*>> by_parameter;
+    for (const FileModule& module : file_.modules) {
+      auto& others = by_parameter[fmt::format("{}/{}", name(module.place.component), module.parameter)];
+      for (const FileModule* other : others) {
+        check(!overlap(module.place.part, other->place.part), ErrorCode::bad_file,
+              "{}: {} and {} both change the same rows of {}", label_, in_quotes(other->keys[0]),
+              in_quotes(module.keys[0]), module.parameter);
+      }
+      others.push_back(&module);
     }
-    check(group.down && group.up, ErrorCode::bad_file, "{}: {} has no partner: lora_{} of module {} is missing", label_,
-          in_quotes((group.down ? group.down : group.up)->name), group.down ? "B" : "A", in_quotes(group.key.module));
-    FileModule module{
-        .component = group.key.component, .module = group.key.module, .keys = {group.down->name, group.up->name}};
-    const auto [rank, in] = matrix_shape(*group.down);
-    const auto [out, columns] = matrix_shape(*group.up);
-    check(rank == columns, ErrorCode::bad_file, "{}: module {}: A {} and B {} have different ranks, {} and {}", label_,
-          in_quotes(group.key.module), to_string(group.down->shape), to_string(group.up->shape), rank, columns);
-    module.rank = rank;
-    module.in = in;
-    module.out = out;
-    module.scale = scale_of(group, rank);
-    if (group.alpha) module.keys.push_back(group.alpha->name);
-    module.a = matrix(*group.down, rank, in);
-    module.b = matrix(*group.up, out, rank);
-    note(file_.report.dtypes, name(group.down->dtype));
-    file_.modules.push_back(std::move(module));
   }
 
-  // (rows, columns). Convolutions of size 1 are matrices too.
-  std::pair<int64_t, int64_t> matrix_shape(const TensorInfo& info) const {
-    const Shape& shape = info.shape;
-    const bool matrix = shape.rank() == 2 || (shape.rank() == 4 && shape[2] == 1 && shape[3] == 1);
-    check(matrix && shape[0] > 0 && shape[1] > 0, ErrorCode::bad_file, "{}: {}: expected a matrix, found shape {}",
-          label_, in_quotes(info.name), to_string(shape));
-    check(is_floating(info.dtype), ErrorCode::bad_file, "{}: {}: expected a floating type, found {}", label_,
-          in_quotes(info.name), name(info.dtype));
-    return {shape[0], shape[1]};
-  }
-
-  std::vector<float> values(const TensorInfo& info) const {
-    std::vector<float> result(static_cast<size_t>(info.shape.count()));
-    convert_to_f32(info.dtype, source_->bytes(info).data(), result.data(), result.size());
-    source_->release(info);
-    const auto bad = std::ranges::find_if(result, [](float value) { return !std::isfinite(value); });
-    check(bad == result.end(), ErrorCode::bad_file, "{}: {} has values that are not finite (first: {} at element {})",
-          label_, in_quotes(info.name), bad == result.end() ? 0.0f : *bad, bad - result.begin());
-    return result;
-  }
-
-  Matrix matrix(const TensorInfo& info, int64_t rows, int64_t columns) const {
-    values(info);  // finite
-    Matrix result(rows, columns, info.dtype, source_->bytes(info));
-    source_->release(info);
-    return result;
-  }
-
-  float scale_of(const Group& group, int64_t rank) {
-    const auto stated = rules_.scale(group.key.component, group.key.module, rank);
-    if (!group.alpha) return stated.value_or(1.0f);
-    if (stated) warn("the file has both .alpha keys and adapter metadata; the keys are used");
-    const float alpha = alpha_value(*group.alpha);
-    if (alpha == 0) warn("some .alpha keys are 0: those modules have no effect");
-    return static_cast<float>(static_cast<double>(alpha) / static_cast<double>(rank));
-  }
-
-  float alpha_value(const TensorInfo& info) const {
-    check(info.shape.count() == 1 && info.dtype != DType::boolean, ErrorCode::bad_file,
-          "{}: {}: expected one number, found shape {} of {}", label_, in_quotes(info.name), to_string(info.shape),
-          name(info.dtype));
-    if (is_floating(info.dtype)) return values(info)[0];
-    const std::span<const std::byte> bytes = source_->bytes(info);
-    uint64_t bits = 0;  // little-endian
-    for (size_t i = 0; i < bytes.size(); ++i) bits |= std::to_integer<uint64_t>(bytes[i]) << (8 * i);
-    const bool is_signed =
-        info.dtype == DType::i64 || info.dtype == DType::i32 || info.dtype == DType::i16 || info.dtype == DType::i8;
-    if (!is_signed) return static_cast<float>(bits);
-    const int unused = 64 - 8 * static_cast<int>(bytes.size());
-    return static_cast<float>(static_cast<int64_t>(bits << unused) >> unused);
+  [[noreturn]] void refuse_no_module() const {
+    const auto& keys = file_.report.unmatched.empty() ? file_.report.ignored : file_.report.unmatched;
+    fail(ErrorCode::bad_file,
+         "{}: adapter of another model family: no key matches FLUX.1's transformer, CLIP-L or T5; first keys: {}",
+         label_, listed(keys));
   }
 
   void warn(const std::string& sentence) { note(file_.report.warnings, sentence); }
@@ -191,13 +156,13 @@ class AdapterReader {
   std::string label_;
   std::unique_ptr<TensorSource> source_;
   AdapterFile file_;
-  std::vector<Group> groups_;
-  std::unordered_map<std::string, size_t> index_;  // component and module -> group
-  std::vector<std::string> formats_;
-  std::optional<AdapterKey> unsupported_;
-  std::string unsupported_key_;
+  std::vector<ModuleGroup> groups_;
+  std::unordered_map<std::string, size_t> index_;  // component, module and part -> group
+  const TensorInfo* unsupported_ = nullptr;
+  std::string_view unsupported_algorithm_;
+  bool is_adapter_ = false;  // has a key that nothing but adapters have
   bool peft_folder_ = false;
-  ScaleRules rules_;
+  FileContext context_;
 };
 
 }  // namespace
@@ -211,6 +176,12 @@ AdapterFile read_adapter_file(const fs::path& path) {
 
 Adapter read_adapter(const fs::path& path, const AdapterTarget& target) {
   return resolve_adapter(read_adapter_file(path), target);
+}
+
+void require_complete(const Adapter& adapter) {
+  const std::vector<std::string>& keys = adapter.report.unmatched;
+  check(keys.empty(), ErrorCode::bad_file, "{}: {} of its keys {} no place in this model: {}", adapter.path.string(),
+        keys.size(), keys.size() == 1 ? "has" : "have", listed(keys, keys.size()));
 }
 
 }  // namespace fx

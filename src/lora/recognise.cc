@@ -1,5 +1,6 @@
 #include "lora/recognise.h"
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 
@@ -32,6 +33,7 @@ constexpr std::array kFamilies = {
     Sign{"lora_te2_text_model_", kStableDiffusion},
     Sign{"^text_encoder_2.text_model.", kStableDiffusion},
     Sign{"joint_blocks", kStableDiffusion3},
+    Sign{"transformer_blocks.0.attn2.", kStableDiffusion3},
     Sign{"double_stream_modulation", kFlux2},
     Sign{"single_stream_modulation", kFlux2},
     Sign{"to_qkv_mlp_proj", kFlux2},
@@ -52,23 +54,8 @@ constexpr std::array kFamilies = {
     Sign{"distilled_guidance_layer", "Chroma"},
 };
 
-constexpr std::array kFormats = {
-    Sign{"processor.ip_adapter", "an IP-Adapter, which is not a LoRA and"},
-    Sign{"ip_adapter_proj_model", "an IP-Adapter, which is not a LoRA and"},
-    Sign{"_lora1.", "XLabs' LoRA format, which"},
-    Sign{"_lora2.", "XLabs' LoRA format, which"},
-    Sign{"^lora_unet_", "the kohya format (lora_unet_...), which"},
-    Sign{"^lora_te", "the kohya format (lora_te...), which"},
-    Sign{"^lora_transformer_", "the OneTrainer format (lora_transformer_...), which"},
-    Sign{"^lycoris_", "the LyCORIS format (lycoris_...), which"},
-    Sign{"^oft_unet_", "OFT, which"},
-    Sign{"^diffusion_model.", "the ComfyUI format (diffusion_model....), which"},
-    Sign{"^text_encoders.", "the ComfyUI format (text_encoders....), which"},
-    Sign{"^clip_l.", "the newer OneTrainer format (clip_l....), which"},
-    Sign{"^t5.", "the newer OneTrainer format (t5....), which"},
-};
-
 constexpr std::array kOthers = {
+    Sign{"ip_adapter", "an IP-Adapter"},
     Sign{"emb_params", "a textual inversion embedding"},
     Sign{"string_to_param", "a textual inversion embedding"},
     Sign{"bundle_emb", "a textual inversion embedding"},
@@ -100,7 +87,40 @@ Finding look_for(const Signs& signs, const std::vector<std::string>& keys) {
   return {};
 }
 
+struct Family {
+  std::string_view name;
+  TransformerSizes sizes;
+};
+
+// Published models; of two that fit, the first.
+constexpr std::array kPublished = {
+    Family{"FLUX.1", {3072, 19, 38}},
+    Family{kHunyuan, {3072, 20, 40}},
+    Family{kQwen, {3072, 60, 0}},
+    Family{kStableDiffusion3, {1536, 24, 0}},
+    Family{"Stable Diffusion 3.5 Large", {2432, 38, 0}},
+    Family{kFlux2, {6144, 8, 48}},
+    Family{kFlux2, {4096, 8, 24}},
+};
+constexpr TransformerSizes kFlux = kPublished[0].sizes;
+
 }  // namespace
+
+bool TransformerSizes::beyond_flux() const {
+  return double_blocks > kFlux.double_blocks || single_blocks > kFlux.single_blocks;
+}
+
+std::string_view likely_family(const TransformerSizes& sizes) {
+  const bool known_width =
+      std::ranges::any_of(kPublished, [&](const Family& family) { return family.sizes.width == sizes.width; });
+  if (!known_width && !sizes.beyond_flux()) return {};
+  for (const auto& [family, published] : kPublished) {
+    const bool enough =
+        sizes.double_blocks <= published.double_blocks && sizes.single_blocks <= published.single_blocks;
+    if (enough && (!known_width || published.width == sizes.width)) return family;
+  }
+  return {};
+}
 
 void refuse_other_family(const std::vector<std::string>& keys, const std::string& label) {
   const auto [sign, key] = look_for(kFamilies, keys);
@@ -109,27 +129,17 @@ void refuse_other_family(const std::vector<std::string>& keys, const std::string
        sign->meaning, in_quotes(key));
 }
 
-void refuse_other_format(const std::vector<std::string>& keys, const std::string& label) {
-  const auto [sign, key] = look_for(kFormats, keys);
-  if (!sign) return;
-  fail(ErrorCode::unsupported,
-       "{}: key {} is of {} is not supported yet; expected PEFT/diffusers keys such as "
-       "'transformer.transformer_blocks.0.attn.to_q.lora_A.weight'",
-       label, in_quotes(key), sign->meaning);
-}
-
 void refuse_not_an_adapter(const std::vector<std::string>& keys, const std::string& label) {
   check(!keys.empty(), ErrorCode::bad_file, "{}: not a LoRA: the file has no tensors", label);
   const auto [sign, key] = look_for(kOthers, keys);
   if (sign) {
     fail(ErrorCode::bad_file,
-         "{}: not a LoRA: it looks like {} (key {}); expected keys that end in lora_A.weight and "
-         "lora_B.weight",
+         "{}: not a LoRA: it looks like {} (key {}); expected keys such as "
+         "'transformer.transformer_blocks.0.attn.to_q.lora_A.weight'",
          label, sign->meaning, in_quotes(key));
   }
-  fail(ErrorCode::bad_file,
-       "{}: not a LoRA: none of its {} keys ends in lora_A.weight or lora_B.weight; first keys: {}", label, keys.size(),
-       listed(keys));
+  fail(ErrorCode::bad_file, "{}: not a LoRA: none of its {} keys ends like a key of an adapter; first keys: {}", label,
+       keys.size(), listed(keys));
 }
 
 }  // namespace fx

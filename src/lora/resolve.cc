@@ -3,31 +3,35 @@
 #include <map>
 
 #include "core/error.h"
+#include "lora/delta.h"
+#include "lora/describe.h"
 #include "lora/messages.h"
 #include "lora/read.h"
+#include "lora/recognise.h"
 
 namespace fx {
 namespace {
 
-// The name with its first number as 0: the same module of the first block.
-std::string in_first_block(const std::string& module) {
-  const size_t begin = module.find_first_of("0123456789");
-  if (begin == 0 || begin == std::string::npos || module[begin - 1] != '.') return module;
-  const size_t end = module.find_first_not_of("0123456789", begin);
-  return module.substr(0, begin) + "0" + (end == std::string::npos ? "" : module.substr(end));
+// The name of the same module of the first block.
+std::string in_first_block(const AdapterModule& place, const std::string& name) {
+  const std::string index = fmt::format(".{}.", place.block);
+  const size_t at = name.find(index);
+  return at == std::string::npos ? name : name.substr(0, at) + ".0." + name.substr(at + index.size());
 }
+
+LowRank with_halves_exchanged(const LowRank& pair) { return {pair.a, pair.b.with_halves_exchanged()}; }
 
 class Resolver {
  public:
-  Resolver(AdapterFile file, const AdapterTarget& target) : file_(std::move(file)), target_(target) {}
+  Resolver(AdapterFile file, const AdapterTarget& target, AbsentComponents absent)
+      : file_(std::move(file)), target_(target), absent_(absent), family_(likely_family(sizes_of(file_))) {}
 
   Adapter run() {
     for (FileModule& module : file_.modules) resolve(module);
     AdapterReport& report = file_.report;
-    if (adapter_.patches.empty()) {
-      fail(ErrorCode::bad_file, "{}: adapter of another model family: no key matches this FLUX.1 model; first keys: {}",
-           label(), listed(report.unmatched));
-    }
+    check(!report.matched.empty(), ErrorCode::bad_file,
+          "{}: adapter of another model family: no key matches this FLUX.1 model; first keys: {}", label(),
+          listed(report.unmatched));
     adapter_.name = std::move(file_.name);
     adapter_.path = std::move(file_.path);
     adapter_.hash = std::move(file_.hash);
@@ -36,58 +40,117 @@ class Resolver {
   }
 
  private:
+  // Where a change belongs in this model.
+  struct Place {
+    RowRange rows;  // count >= 1
+    int64_t in;     // 1 for vectors
+  };
+
   std::string label() const { return file_.path.string(); }
 
   void resolve(FileModule& module) {
-    const auto place = target_.find(module.component, module.module);
+    const bool absent = absent_ == AbsentComponents::kept && !target_.has(module.place.component);
+    const auto place = absent ? std::optional(place_of_its_own(module)) : find(module);
     auto& list = place ? file_.report.matched : file_.report.unmatched;
     list.insert(list.end(), module.keys.begin(), module.keys.end());
     if (!place) return check_block(module);
-    check_sizes(module, *place);
-    check_untaken(module, *place);
-    Matrix b = place->exchange_halves ? module.b.with_halves_exchanged() : std::move(module.b);
-    adapter_.patches.push_back({LowRank{std::move(module.a), std::move(b)}, module.component,
-                                target_.slots()[place->slot].slot->module, place->rows, module.scale});
+    if (!absent) check_sizes(module, *place);
+    if (module.low_rank()) add_patch(module, *place);
+    else if (!module.changes_nothing()) add_dense(module, *place);
+  }
+
+  static Place place_of_its_own(const FileModule& module) {
+    const DeltaShape shape = *shape_of(module.delta);
+    const bool vector = module.is_bias() || module.place.kind == ModuleKind::norm;
+    return vector ? Place{{0, shape.columns}, 1} : Place{{0, shape.rows}, shape.columns};
+  }
+
+  std::optional<Place> find(const FileModule& module) const {
+    const AdapterModule& place = module.place;
+    const Param* param = target_.find_parameter(place.component, module.parameter);
+    if (!param || param->file_shape.rank() > 2) return std::nullopt;
+    const int64_t out = param->file_shape[0], in = param->file_shape.rank() == 2 ? param->file_shape[1] : 1;
+    if (place.part == FusedPart::all) return Place{{0, out}, in};
+    const auto slot = target_.find_slot(place.component, place.canonical);
+    if (!slot) return std::nullopt;
+    const LoraSlot& layer = *target_.slots()[*slot].slot;
+    return Place{rows_of(place.part, layer.in, layer.out), in};
   }
 
   void check_block(const FileModule& module) const {
-    const bool beyond = target_.find(module.component, in_first_block(module.module)).has_value();
+    const AdapterModule& place = module.place;
+    const bool beyond =
+        place.block > 0 && target_.find_parameter(place.component, in_first_block(place, module.parameter));
     check(!beyond, ErrorCode::bad_file,
-          "{}: {} is for a block that this model does not have; the adapter was made for another model", label(),
-          in_quotes(module.keys[0]));
+          "{}: {} is for a block that this model does not have; the adapter was made for another model{}", label(),
+          in_quotes(module.keys[0]), family());
   }
 
-  void check_sizes(const FileModule& module, const ModulePlace& place) const {
-    const int64_t in = target_.slots()[place.slot].slot->in, out = place.rows.count;
-    check(module.in == in, ErrorCode::bad_file,
-          "{}: {}: expected ({}, {}) for this model, found ({}, {}); the adapter was made for another model", label(),
-          in_quotes(module.keys[0]), module.rank, in, module.rank, module.in);
-    check(module.out == out, ErrorCode::bad_file,
-          "{}: {}: expected ({}, {}) for this model, found ({}, {}); the adapter was made for another model", label(),
-          in_quotes(module.keys[1]), out, module.rank, module.out, module.rank);
-  }
+  std::string family() const { return family_.empty() ? "" : fmt::format(", by its sizes {}", family_); }
 
-  void check_untaken(const FileModule& module, const ModulePlace& place) {
-    auto& taken = taken_[place.slot];
-    for (const auto& [rows, key] : taken) {
-      const bool apart =
-          rows.begin + rows.count <= place.rows.begin || place.rows.begin + place.rows.count <= rows.begin;
-      check(apart, ErrorCode::bad_file, "{}: {} and {} both change the same rows of {}", label(), in_quotes(key),
-            in_quotes(module.keys[0]), target_.slots()[place.slot].slot->module);
+  void check_sizes(FileModule& module, const Place& place) {
+    const DeltaShape found = *shape_of(module.delta);
+    const bool vector = place.in == 1 && found.rows == 1;
+    const int64_t rows = vector ? found.columns : found.rows, in = vector ? 1 : found.columns;
+    if (module.place.canonical == "img_in" && in != place.in && fit_image_input(module, place, in)) return;
+    if (const auto* pair = std::get_if<LowRank>(&module.delta)) {
+      check(in == place.in, ErrorCode::bad_file,
+            "{}: {}: expected ({}, {}) for this model, found ({}, {}); the adapter was made for another model{}",
+            label(), in_quotes(module.keys[0]), pair->rank(), place.in, pair->rank(), in, family());
+      check(rows == place.rows.count, ErrorCode::bad_file,
+            "{}: {}: expected ({}, {}) for this model, found ({}, {}); the adapter was made for another model{}",
+            label(), in_quotes(module.keys[1]), place.rows.count, pair->rank(), rows, pair->rank(), family());
     }
-    taken.emplace_back(place.rows, module.keys[0]);
+    check(rows == place.rows.count && in == place.in, ErrorCode::bad_file,
+          "{}: {}: expected a change of ({}, {}) for this model, found ({}, {}); the adapter was made for another "
+          "model{}",
+          label(), in_quotes(module.keys[0]), place.rows.count, place.in, rows, in, family());
+  }
+
+  // Models of control images have more inputs than others. To those an adapter of the others adds nothing; the
+  // contrary needs an image that nobody gives.
+  bool fit_image_input(FileModule& module, const Place& place, int64_t in) const {
+    auto* pair = std::get_if<LowRank>(&module.delta);
+    if (!pair) return false;
+    check(
+        in < place.in, ErrorCode::unsupported,
+        "{}: {}: the adapter is for control images (Canny, Depth): its image input takes {} channels, this model's {}; "
+        "the {} channels of the control image cannot be applied",
+        label(), in_quotes(module.keys[0]), in, place.in, in - place.in);
+    pair->a = pair->a.with_columns(place.in);
+    return pair->b.rows() == place.rows.count;
+  }
+
+  void add_patch(FileModule& module, const Place& place) {
+    LowRank& pair = std::get<LowRank>(module.delta);
+    if (module.place.exchange_halves) pair = with_halves_exchanged(pair);
+    adapter_.patches.push_back(
+        {std::move(pair), module.place.component, module.place.canonical, place.rows, module.scale});
+  }
+
+  void add_dense(FileModule& module, const Place& place) {
+    adapter_.dense.push_back({.component = module.place.component,
+                              .parameter = std::move(module.parameter),
+                              .rows = place.rows,
+                              .delta = std::move(module.delta),
+                              .scale = module.scale,
+                              .magnitude = std::move(module.magnitude),
+                              .exchange_halves = module.place.exchange_halves,
+                              .replaces = module.replaces,
+                              .kind = module.kind});
   }
 
   AdapterFile file_;
   const AdapterTarget& target_;
+  AbsentComponents absent_;
+  std::string_view family_;  // whose published sizes the file has
   Adapter adapter_;
-  std::map<size_t, std::vector<std::pair<RowRange, std::string>>> taken_;  // by slot
 };
 
 }  // namespace
 
-Adapter resolve_adapter(AdapterFile file, const AdapterTarget& target) {
-  return Resolver(std::move(file), target).run();
+Adapter resolve_adapter(AdapterFile file, const AdapterTarget& target, AbsentComponents absent) {
+  return Resolver(std::move(file), target, absent).run();
 }
 
 }  // namespace fx

@@ -83,8 +83,7 @@ ScaleRules::ScaleRules(const std::string& text, const std::string& label) : labe
   for (const Component component : {Component::transformer, Component::text_encoder, Component::text_encoder_2}) {
     std::string prefix = std::string(name(component)) + ".";
     if (!has_fields(object, prefix)) prefix.clear();
-    check(!flag(object, prefix, "use_dora", label), ErrorCode::unsupported,
-          "{}: adapter metadata: '{}use_dora' is true; DoRA is not supported yet", label, prefix);
+    use_dora_ = flag(object, prefix, "use_dora", label) || use_dora_;
     rules_[component] = {
         optional_number(object, prefix, "r", label), optional_number(object, prefix, "lora_alpha", label),
         patterns<Patterns>(object, prefix, "rank_pattern", label),

@@ -20,12 +20,15 @@ class ScaleRules {
 
   // `text` is JSON: one flat object whose fields have the component in front ("transformer.lora_alpha"), as diffusers
   // writes it into the header, or none, as PEFT does. `label` opens messages. Throws bad_file for what is not of that
-  // form, unsupported for use_dora.
+  // form.
   ScaleRules(const std::string& text, const std::string& label);
 
   // The scale of a module, by the name that the file gives it; nothing when no rule says. Throws bad_file when the
   // rules give the module another rank than it has.
   std::optional<float> scale(Component component, std::string_view module, int64_t rank) const;
+
+  // Whether they promise DoRA magnitudes for any component.
+  bool use_dora() const { return use_dora_; }
 
  private:
   using Patterns = std::vector<std::pair<ModulePattern, double>>;
@@ -36,6 +39,7 @@ class ScaleRules {
   };
 
   std::string label_;
+  bool use_dora_ = false;
   std::map<Component, Rules> rules_;
 };
 

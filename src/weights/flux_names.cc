@@ -1,20 +1,10 @@
 // The name table of the FLUX transformer: canonical (the original code's) names and those of diffusers.
 #include <array>
 
-#include "weights/name_map.h"
+#include "weights/flux_rules.h"
 
 namespace fx {
 namespace {
-
-// Which rows of a fused canonical module a source module fills. H rows each for q, k and v; the MLP follows.
-enum class Part { all, q, k, v, mlp };
-
-struct ModuleRule {
-  std::string_view canonical;  // "*" stands for the block index
-  std::string_view diffusers;
-  Part part = Part::all;
-  bool exchange_halves = false;
-};
 
 constexpr std::array kModules = {
     ModuleRule{"img_in", "x_embedder"},
@@ -27,12 +17,12 @@ constexpr std::array kModules = {
     ModuleRule{"vector_in.out_layer", "time_text_embed.text_embedder.linear_2"},
     ModuleRule{"double_blocks.*.img_mod.lin", "transformer_blocks.*.norm1.linear"},
     ModuleRule{"double_blocks.*.txt_mod.lin", "transformer_blocks.*.norm1_context.linear"},
-    ModuleRule{"double_blocks.*.img_attn.qkv", "transformer_blocks.*.attn.to_q", Part::q},
-    ModuleRule{"double_blocks.*.img_attn.qkv", "transformer_blocks.*.attn.to_k", Part::k},
-    ModuleRule{"double_blocks.*.img_attn.qkv", "transformer_blocks.*.attn.to_v", Part::v},
-    ModuleRule{"double_blocks.*.txt_attn.qkv", "transformer_blocks.*.attn.add_q_proj", Part::q},
-    ModuleRule{"double_blocks.*.txt_attn.qkv", "transformer_blocks.*.attn.add_k_proj", Part::k},
-    ModuleRule{"double_blocks.*.txt_attn.qkv", "transformer_blocks.*.attn.add_v_proj", Part::v},
+    ModuleRule{"double_blocks.*.img_attn.qkv", "transformer_blocks.*.attn.to_q", FusedPart::q},
+    ModuleRule{"double_blocks.*.img_attn.qkv", "transformer_blocks.*.attn.to_k", FusedPart::k},
+    ModuleRule{"double_blocks.*.img_attn.qkv", "transformer_blocks.*.attn.to_v", FusedPart::v},
+    ModuleRule{"double_blocks.*.txt_attn.qkv", "transformer_blocks.*.attn.add_q_proj", FusedPart::q},
+    ModuleRule{"double_blocks.*.txt_attn.qkv", "transformer_blocks.*.attn.add_k_proj", FusedPart::k},
+    ModuleRule{"double_blocks.*.txt_attn.qkv", "transformer_blocks.*.attn.add_v_proj", FusedPart::v},
     ModuleRule{"double_blocks.*.img_attn.proj", "transformer_blocks.*.attn.to_out.0"},
     ModuleRule{"double_blocks.*.txt_attn.proj", "transformer_blocks.*.attn.to_add_out"},
     ModuleRule{"double_blocks.*.img_mlp.0", "transformer_blocks.*.ff.net.0.proj"},
@@ -40,18 +30,14 @@ constexpr std::array kModules = {
     ModuleRule{"double_blocks.*.txt_mlp.0", "transformer_blocks.*.ff_context.net.0.proj"},
     ModuleRule{"double_blocks.*.txt_mlp.2", "transformer_blocks.*.ff_context.net.2"},
     ModuleRule{"single_blocks.*.modulation.lin", "single_transformer_blocks.*.norm.linear"},
-    ModuleRule{"single_blocks.*.linear1", "single_transformer_blocks.*.attn.to_q", Part::q},
-    ModuleRule{"single_blocks.*.linear1", "single_transformer_blocks.*.attn.to_k", Part::k},
-    ModuleRule{"single_blocks.*.linear1", "single_transformer_blocks.*.attn.to_v", Part::v},
-    ModuleRule{"single_blocks.*.linear1", "single_transformer_blocks.*.proj_mlp", Part::mlp},
+    ModuleRule{"single_blocks.*.linear1", "single_transformer_blocks.*.attn.to_q", FusedPart::q},
+    ModuleRule{"single_blocks.*.linear1", "single_transformer_blocks.*.attn.to_k", FusedPart::k},
+    ModuleRule{"single_blocks.*.linear1", "single_transformer_blocks.*.attn.to_v", FusedPart::v},
+    ModuleRule{"single_blocks.*.linear1", "single_transformer_blocks.*.proj_mlp", FusedPart::mlp},
     ModuleRule{"single_blocks.*.linear2", "single_transformer_blocks.*.proj_out"},
     // The original reads its last modulation as (shift, scale), diffusers as (scale, shift).
-    ModuleRule{"final_layer.adaLN_modulation.1", "norm_out.linear", Part::all, true},
+    ModuleRule{"final_layer.adaLN_modulation.1", "norm_out.linear", FusedPart::all, true},
     ModuleRule{"final_layer.linear", "proj_out"},
-};
-
-struct NormRule {
-  std::string_view canonical, diffusers;
 };
 
 constexpr std::array kNorms = {
@@ -62,18 +48,6 @@ constexpr std::array kNorms = {
     NormRule{"single_blocks.*.norm.query_norm.scale", "single_transformer_blocks.*.attn.norm_q.weight"},
     NormRule{"single_blocks.*.norm.key_norm.scale", "single_transformer_blocks.*.attn.norm_k.weight"},
 };
-
-RowRange rows_of(Part part, const FluxLayout& layout) {
-  const int64_t H = layout.hidden;
-  switch (part) {
-    case Part::all: return {};
-    case Part::q: return {0, H};
-    case Part::k: return {H, H};
-    case Part::v: return {2 * H, H};
-    case Part::mlp: return {3 * H, layout.mlp_hidden};
-  }
-  return {};
-}
 
 int64_t repetitions(std::string_view canonical, const FluxLayout& layout) {
   if (canonical.starts_with("double_blocks.")) return layout.double_blocks;
@@ -89,12 +63,35 @@ std::string with_index(std::string_view pattern, int64_t index) {
 
 }  // namespace
 
+std::span<const ModuleRule> flux_modules() { return kModules; }
+
+std::span<const NormRule> flux_norms() { return kNorms; }
+
+RowRange rows_of(FusedPart part, int64_t in, int64_t out) {
+  switch (part) {
+    case FusedPart::all: return {};
+    case FusedPart::q: return {0, in};
+    case FusedPart::k: return {in, in};
+    case FusedPart::v: return {2 * in, in};
+    case FusedPart::mlp: return {3 * in, out - 3 * in};
+    case FusedPart::qkv: return {0, 3 * in};
+  }
+  return {};
+}
+
+bool overlap(FusedPart one, FusedPart other) {
+  if (one == other || one == FusedPart::all || other == FusedPart::all) return true;
+  if (one != FusedPart::qkv && other != FusedPart::qkv) return false;
+  return one != FusedPart::mlp && other != FusedPart::mlp;
+}
+
 NameMap flux_name_map(const FluxLayout& layout) {
+  const int64_t H = layout.hidden, linear1 = 3 * H + layout.mlp_hidden;
   NameMap map;
   for (const ModuleRule& rule : kModules) {
     for (int64_t i = 0; i < repetitions(rule.canonical, layout); ++i) {
       const std::string canonical = with_index(rule.canonical, i);
-      map.add_module(with_index(rule.diffusers, i), {canonical, rows_of(rule.part, layout), rule.exchange_halves});
+      map.add_module(with_index(rule.diffusers, i), {canonical, rows_of(rule.part, H, linear1), rule.exchange_halves});
       map.add_module(canonical, {canonical, {}, false});
     }
   }

@@ -50,7 +50,7 @@ TEST(AdapterScale, OfAModuleWithoutAlphaIsOneWhateverOthersHave) {
   builder.pair(kModule, 4, 16, 16).alpha(kModule, 1);
   builder.pair("transformer.transformer_blocks.0.attn.to_k", 4, 16, 16);
   for (const FileModule& module : files.read(builder).modules) {
-    EXPECT_EQ(module.scale, module.module.ends_with("to_q") ? 0.25f : 1.0f);
+    EXPECT_EQ(module.scale, module.name.ends_with("to_q") ? 0.25f : 1.0f);
   }
 }
 
