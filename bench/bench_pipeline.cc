@@ -58,12 +58,12 @@ nlohmann::json measure(const Options& options) {
   fx::Engine engine(fx::make_cpu_ops(options.threads), options.model);
   const double loaded = now();
   std::vector<fx::AdapterChoice> adapters;
-  for (const std::string& file : options.loras) adapters.push_back({file, 1.0f});
+  for (const std::string& file : options.loras) adapters.push_back({file});
   engine.use_adapters(adapters);
 
   std::vector<double> marks;  // the start of the first step, then the end of each
   double decoding = 0;
-  engine.pipeline().generate(options.request, [&](const fx::Progress& progress) {
+  engine.generate(options.request, [&](const fx::Progress& progress) {
     if (progress.stage == fx::Stage::denoise) marks.push_back(now());
     if (progress.stage == fx::Stage::decode) decoding = now();
     return true;

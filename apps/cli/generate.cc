@@ -57,7 +57,7 @@ void make_pictures(const GenerateOptions& o, Engine& engine, Request request, co
     if (inputs.given.latents) request.given.latents = pictures_of(*inputs.given.latents, i, 1);
     request.taps = i == 0 && !o.taps.empty() ? &taps : nullptr;
     if (o.count > 1) bar.set_prefix(fmt::format("{}/{}", i + 1, o.count));
-    Picture picture = engine.pipeline().generate(request, [&](const Progress& progress) {
+    Picture picture = engine.generate(request, [&](const Progress& progress) {
       bar.update(progress);
       return true;
     });

@@ -79,7 +79,7 @@ void make_cell(const GridOptions& o, Engine& engine, Grid& grid, Cell cell, Prog
   bar.set_prefix(fmt::format("{}/{}", grid.cells.size() + 1, o.prompts.size() * grid.columns.size()));
   Request request = grid.request;
   request.prompt = o.prompts[cell.row];
-  const Picture picture = engine.pipeline().generate(request, [&](const Progress& progress) {
+  const Picture picture = engine.generate(request, [&](const Progress& progress) {
     bar.update(progress);
     return true;
   });

@@ -39,7 +39,7 @@ json adapters_json(const AdapterSet& adapters) {
     list.push_back({{"name", adapter.name},
                     {"file", adapter.path.string()},
                     {"hash", adapter.hash.autov2()},
-                    {"scale", as_printed(applied.scale)},
+                    {"scale", as_printed(applied.settings.scale)},
                     {"format", adapter.report.format},
                     {"rank", adapter.report.rank_summary()},
                     {"matched", adapter.report.matched.size()},

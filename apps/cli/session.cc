@@ -74,7 +74,7 @@ std::string describe_adapters(const std::vector<AdapterChoice>& adapters) {
   std::string text;
   for (const AdapterChoice& adapter : adapters) {
     text += (text.empty() ? "" : " + ") + adapter.file.stem().string();
-    if (adapter.scale != 1.0f) text += fmt::format(":{}", adapter.scale);
+    if (adapter.settings.scale != 1.0f) text += fmt::format(":{}", adapter.settings.scale);
   }
   return text.empty() ? "none" : text;
 }

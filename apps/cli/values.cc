@@ -88,7 +88,7 @@ AdapterChoice parse_adapter(const std::string& text) {
   if (!scale && !is_file(file)) return {.file = text};
   expect(scale && fits_float(*scale), "--lora {}: expected a finite number of 32 bits as scale, found '{}'", file,
          scale_text);
-  return {.file = file, .scale = static_cast<float>(*scale)};
+  return {.file = file, .settings = {.scale = static_cast<float>(*scale)}};
 }
 
 std::vector<AdapterChoice> parse_adapter_set(const std::string& text) {

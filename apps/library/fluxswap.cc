@@ -61,7 +61,7 @@ int Engine::size_multiple() const { return static_cast<int>(state_->engine.model
 AdapterChange Engine::use_adapters(const std::vector<Adapter>& adapters) {
   return translated([&] {
     std::vector<fx::AdapterChoice> choices;
-    for (const Adapter& adapter : adapters) choices.push_back({adapter.file, adapter.scale});
+    for (const Adapter& adapter : adapters) choices.push_back({adapter.file, {.scale = adapter.scale}});
     fx::AdapterChange change = state_->engine.use_adapters(choices);
     return AdapterChange{change.read_seconds + change.swap.seconds, std::move(change.warnings)};
   });
@@ -73,7 +73,7 @@ Picture Engine::generate(const Request& request, const Progress& progress) {
     const auto on_progress = [&](const fx::Progress& now) {
       return !progress || now.stage != fx::Stage::denoise || progress(now.step, now.steps);
     };
-    fx::Picture made = engine.pipeline().generate(to_internal(request), on_progress);
+    fx::Picture made = engine.generate(to_internal(request), on_progress);
     if (state_->model_hash.empty()) state_->model_hash = fx::model_hash(engine.model().folder);
     return Picture{.width = made.image.width,
                    .height = made.image.height,

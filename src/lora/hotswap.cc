@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <set>
 
 #include "core/error.h"
@@ -29,21 +28,16 @@ void copy_in(Runtime& runtime, const Tensor& target, const void* source, size_t 
 
 }  // namespace
 
-float AppliedAdapter::scale_for(Component component) const {
-  return component == Component::transformer ? scale : text_encoder_scale.value_or(scale);
-}
-
 HotSwap::HotSwap(AdapterSlots& slots) : slots_(&slots), active_parts_(slots.count()) {}
 
-HotSwap::PartsBySlot HotSwap::parts_of(const AdapterSet& adapters) const {
+HotSwap::PartsBySlot HotSwap::parts_of(const AdapterSet& adapters, const Acting& acting) const {
   const AdapterTarget& target = slots_->target();
   PartsBySlot parts(slots_->count());
-  for (const AppliedAdapter& applied : adapters) {
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    const AppliedAdapter& applied = adapters[i];
     check(applied.adapter != nullptr, ErrorCode::invalid_argument, "an applied adapter is missing");
     const Adapter& adapter = *applied.adapter;
-    check(std::isfinite(applied.scale) && std::isfinite(applied.text_encoder_scale.value_or(0)),
-          ErrorCode::invalid_argument, "adapter {}: expected a finite scale, found {}", adapter.name,
-          std::isfinite(applied.scale) ? applied.text_encoder_scale.value_or(0) : applied.scale);
+    validate(applied.settings, adapter.name);
     for (const Patch& patch : adapter.patches) {
       const auto slot = target.find_slot(patch.component, patch.module);
       const LoraSlot* layer = slot ? target.slots()[*slot].slot : nullptr;
@@ -51,7 +45,8 @@ HotSwap::PartsBySlot HotSwap::parts_of(const AdapterSet& adapters) const {
                         patch.rows.begin + patch.rows.count <= layer->out;
       check(fits, ErrorCode::invalid_argument, "adapter {}: its part for {} of the {} was read for another model",
             adapter.name, patch.module, name(patch.component));
-      parts[*slot].push_back({&patch, patch.scale * applied.scale_for(patch.component)});
+      const bool off = patch.component == Component::transformer ? !acting[i] : applied.settings.steps.empty();
+      parts[*slot].push_back({&patch, off ? 0.0f : patch.scale * applied.settings.scale_for(patch.component)});
     }
   }
   return parts;
@@ -69,14 +64,15 @@ StagedAdapters HotSwap::stage(const AdapterSet& adapters) const {
     const std::lock_guard lock(mutex_);
     now = snapshot();
   }
-  return stage_against(now, adapters);  // without the lock, so that the engine need not wait
+  return stage_against(now, adapters, acting_ever(adapters));  // without the lock, so that the engine need not wait
 }
 
-StagedAdapters HotSwap::stage_against(const Snapshot& now, const AdapterSet& adapters) const {
+StagedAdapters HotSwap::stage_against(const Snapshot& now, const AdapterSet& adapters, const Acting& acting) const {
   StagedAdapters staged;
   staged.adapters_ = adapters;
+  staged.acting_ = acting;
   staged.version_ = now.version;
-  PartsBySlot parts = parts_of(adapters);
+  PartsBySlot parts = parts_of(adapters, acting);
   for (size_t slot = 0; slot < parts.size(); ++slot) {
     if (parts[slot] == now.parts[slot]) continue;
     if (parts[slot].empty()) {
@@ -118,11 +114,41 @@ StagedAdapters::Image HotSwap::image_of(size_t slot, std::vector<SlotPart> parts
   return image;
 }
 
-SwapReport HotSwap::publish(StagedAdapters&& staged_before) {
-  const auto start = std::chrono::steady_clock::now();
+SwapReport HotSwap::publish(StagedAdapters&& staged) {
   const std::lock_guard lock(mutex_);
+  return publish_locked(std::move(staged));
+}
+
+HotSwap::Acting HotSwap::acting_ever(const AdapterSet& adapters) {
+  Acting acting;
+  for (const AppliedAdapter& applied : adapters) acting.push_back(!applied.settings.steps.empty());
+  return acting;
+}
+
+HotSwap::Acting HotSwap::acting_at(const AdapterSet& adapters, int step, int steps) {
+  Acting acting;
+  for (const AppliedAdapter& applied : adapters) acting.push_back(applied.settings.steps.contains(step, steps));
+  return acting;
+}
+
+std::vector<int> HotSwap::phases(int steps) const {
+  std::vector<int> first_steps;
+  for (int step = 1; step < steps; ++step) {
+    if (acting_at(active_, step, steps) != acting_at(active_, step - 1, steps)) first_steps.push_back(step);
+  }
+  return first_steps;
+}
+
+SwapReport HotSwap::enter_step(int step, int steps) {
+  const std::lock_guard lock(mutex_);
+  return publish_locked(stage_against(snapshot(), active_, acting_at(active_, step, steps)));
+}
+
+SwapReport HotSwap::publish_locked(StagedAdapters&& staged_before) {
+  const auto start = std::chrono::steady_clock::now();
   StagedAdapters staged = std::move(staged_before);
-  if (staged.version_ != version_) staged = stage_against(snapshot(), AdapterSet(staged.adapters_));
+  if (staged.version_ != version_)
+    staged = stage_against(snapshot(), AdapterSet(staged.adapters_), Acting(staged.acting_));
   SwapReport report;
   report.grew = grow_for(staged.images_);
   for (const StagedAdapters::Image& image : staged.images_) write(image, report);
@@ -181,8 +207,8 @@ SwapReport HotSwap::set_scales(const std::vector<float>& scales) {
   check(scales.size() == adapters.size(), ErrorCode::invalid_argument, "expected {} scales, found {}", adapters.size(),
         scales.size());
   for (size_t i = 0; i < scales.size(); ++i) {
-    adapters[i].scale = scales[i];
-    adapters[i].text_encoder_scale.reset();
+    adapters[i].settings.scale = scales[i];
+    adapters[i].settings.text_encoder_scale.reset();
   }
   return apply(adapters);
 }
@@ -191,7 +217,7 @@ void HotSwap::reserve(const std::vector<AdapterSet>& sets) {
   const std::lock_guard lock(mutex_);
   std::vector<SlotSize> sizes = snapshot().sizes;
   for (const AdapterSet& adapters : sets) {
-    const PartsBySlot parts = parts_of(adapters);
+    const PartsBySlot parts = parts_of(adapters, acting_ever(adapters));
     for (size_t slot = 0; slot < parts.size(); ++slot) {
       if (!parts[slot].empty()) sizes[slot] = grown(sizes[slot], need_of(parts[slot]));
     }

@@ -11,17 +11,15 @@
 #include <vector>
 
 #include "lora/adapter.h"
+#include "lora/settings.h"
 #include "lora/slots.h"
 
 namespace fx {
 
-// An adapter and how strongly it acts: W += scale * (alpha / rank) * B A. Negative and zero scales are allowed.
+// An adapter and how it acts: W += scale * (alpha / rank) * B A.
 struct AppliedAdapter {
   std::shared_ptr<const Adapter> adapter;
-  float scale = 1.0f;
-  std::optional<float> text_encoder_scale;  // that of both text encoders; `scale` when absent
-
-  float scale_for(Component component) const;
+  AdapterSettings settings;
   bool operator==(const AppliedAdapter&) const = default;
 };
 
@@ -67,6 +65,7 @@ class StagedAdapters {
     int32_t count = 0;
   };
   AdapterSet adapters_;
+  std::vector<bool> acting_;
   std::vector<Image> images_;
   std::vector<size_t> cleared_;
   uint64_t version_ = 0;  // of the state against which it was staged
@@ -93,6 +92,14 @@ class HotSwap {
   // invalid_argument for another number of scales.
   SwapReport set_scales(const std::vector<float>& scales);
 
+  // The steps of `steps`, after the first, at which adapters of the active set begin or cease to act.
+  std::vector<int> phases(int steps) const;
+
+  // Makes those adapters of the active set act that have this step of `steps` in their range. Until it is called, all do
+  // whose range is not empty. New scales at the same addresses: a recorded step stays valid, but modulation has to be
+  // computed again if the report says that the transformer has changed. On the engine's thread, between two steps.
+  SwapReport enter_step(int step, int steps);
+
   // Makes room for the largest of these sets in every slot at once, so that no later publish of any of them changes
   // addresses. The active set stays as it is. On the engine's thread.
   void reserve(const std::vector<AdapterSet>& sets);
@@ -104,6 +111,10 @@ class HotSwap {
 
  private:
   using PartsBySlot = std::vector<std::vector<SlotPart>>;
+  using Acting = std::vector<bool>;  // for each adapter of a set: whether its transformer part acts
+  static Acting acting_at(const AdapterSet& adapters, int step, int steps);
+  static Acting acting_ever(const AdapterSet& adapters);
+  SwapReport publish_locked(StagedAdapters&& staged);
   // The state against which a set is staged.
   struct Snapshot {
     uint64_t version = 0;
@@ -111,8 +122,8 @@ class HotSwap {
     std::vector<SlotSize> sizes;
   };
   Snapshot snapshot() const;
-  PartsBySlot parts_of(const AdapterSet& adapters) const;
-  StagedAdapters stage_against(const Snapshot& now, const AdapterSet& adapters) const;
+  PartsBySlot parts_of(const AdapterSet& adapters, const Acting& acting) const;
+  StagedAdapters stage_against(const Snapshot& now, const AdapterSet& adapters, const Acting& acting) const;
   StagedAdapters::Image image_of(size_t slot, std::vector<SlotPart> parts, const SlotSize& size, bool matrices) const;
   bool grow_for(const std::vector<StagedAdapters::Image>& images);
   void write(const StagedAdapters::Image& image, SwapReport& report);

@@ -48,7 +48,7 @@ void Denoiser::step(FluxActivations& a, Taps* taps) {
   ops_.advance_step({.step = a.step});
 }
 
-void Denoiser::run(FluxActivations& a, Taps* taps, const ProgressCallback& progress) {
+void Denoiser::run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases) {
   using Clock = std::chrono::steady_clock;
   const auto steps = static_cast<int>(a.sizes.steps);
   const auto report = [&](int done, double seconds) {
@@ -60,6 +60,9 @@ void Denoiser::run(FluxActivations& a, Taps* taps, const ProgressCallback& progr
   const auto start = Clock::now();
   report(0, 0.0);
   for (int i = 0; i < steps; ++i) {
+    for (const Phase& phase : phases) {
+      if (phase.first_step == i && phase.enter()) flux_.prepare(ops_, a);
+    }
     step(a, i == 0 ? taps : nullptr);
     ops_.runtime().synchronize();
     report(i + 1, std::chrono::duration<double>(Clock::now() - start).count());

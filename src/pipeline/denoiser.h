@@ -15,6 +15,13 @@ struct Conditions {
   HostTensor pooled;         // (1, vec_dim)
 };
 
+// A change of adapters while a picture is being made.
+struct Phase {
+  int first_step = 0;
+  // Publishes what acts from this step on. True when the transformer has changed: modulation is computed again.
+  std::function<bool()> enter;
+};
+
 class Denoiser {
  public:
   Denoiser(Ops& ops, const Flux& flux) : ops_(ops), flux_(flux) {}
@@ -31,8 +38,9 @@ class Denoiser {
   // One step: velocity, Euler, counter. Graph-safe while taps is null: all that differs between steps is device memory.
   void step(FluxActivations& a, Taps* taps = nullptr);
 
-  // All steps. `progress` is called after each. Throws device, naming the step, if the latents are not finite.
-  void run(FluxActivations& a, Taps* taps, const ProgressCallback& progress);
+  // All steps. `progress` is called after each. A phase is entered before its first step; the first phase needs no entry.
+  // Throws device, naming the step, if the latents are not finite.
+  void run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases = {});
 
  private:
   Ops& ops_;

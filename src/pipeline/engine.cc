@@ -27,9 +27,9 @@ std::vector<std::string> warnings_of(const Adapter& adapter) {
   std::vector<std::string> warnings;
   for (const std::string& warning : adapter.report.warnings) warnings.push_back(adapter.name + ": " + warning);
   if (adapter.report.unmatched.empty()) return warnings;
-  warnings.push_back(fmt::format("{}: {} {} nothing in this model: {}", adapter.name,
-                                 adapter.report.unmatched.size(),
-                                 adapter.report.unmatched.size() == 1 ? "key matches" : "keys match", listed(adapter.report.unmatched)));
+  warnings.push_back(fmt::format("{}: {} {} nothing in this model: {}", adapter.name, adapter.report.unmatched.size(),
+                                 adapter.report.unmatched.size() == 1 ? "key matches" : "keys match",
+                                 listed(adapter.report.unmatched)));
   return warnings;
 }
 
@@ -44,39 +44,77 @@ Engine::Engine(std::unique_ptr<Ops> ops, const std::filesystem::path& model_fold
       hot_swap_(slots_),
       pipeline_(*ops_, *model_) {}
 
-AdapterSet Engine::read(const std::vector<AdapterChoice>& choices, std::vector<std::string>* warnings) {
+std::vector<AdapterUse> uses_of(const AdapterSet& adapters) {
+  std::vector<AdapterUse> uses;
+  for (const AppliedAdapter& applied : adapters) {
+    uses.push_back({applied.adapter->name, applied.settings, applied.adapter->hash.autov2()});
+  }
+  return uses;
+}
+
+AdapterSet Engine::read(const std::vector<AdapterChoice>& choices, AdapterChange* change) {
   AdapterSet set;
+  StopWatch watch;
   for (const AdapterChoice& choice : choices) {
     auto adapter = library_.get(choice.file);
-    if (warnings) {
-      for (std::string& warning : warnings_of(*adapter)) warnings->push_back(std::move(warning));
+    if (change) {
+      for (std::string& warning : warnings_of(*adapter)) change->warnings.push_back(std::move(warning));
     }
-    set.push_back({std::move(adapter), choice.scale, std::nullopt});
+    set.push_back({std::move(adapter), choice.settings});
   }
+  if (change) change->read_seconds = watch.lap();
   return set;
+}
+
+StagedAdapters Engine::stage(const std::vector<AdapterChoice>& choices, AdapterChange& change) {
+  const AdapterSet set = read(choices, &change);
+  StopWatch watch;
+  StagedAdapters staged = hot_swap_.stage(set);
+  change.stage_seconds = watch.lap();
+  return staged;
 }
 
 AdapterChange Engine::use_adapters(const std::vector<AdapterChoice>& adapters) {
   AdapterChange change;
-  StopWatch watch;
-  const AdapterSet set = read(adapters, &change.warnings);
-  change.read_seconds = watch.lap();
-  change.swap = hot_swap_.apply(set);
+  StagedAdapters staged = stage(adapters, change);
+  const std::lock_guard lock(mutex_);
+  change.swap = hot_swap_.publish(std::move(staged));
   return change;
+}
+
+Picture Engine::generate(const Request& request, const ProgressCallback& progress) {
+  const std::lock_guard lock(mutex_);
+  return generate_locked(request, progress);
+}
+
+Picture Engine::generate_with(const std::vector<AdapterChoice>& adapters, const Request& wanted,
+                              const ProgressCallback& progress, AdapterChange* change) {
+  const Request request = completed(wanted, model_->configs);  // before anything is read
+  AdapterChange changed;
+  StagedAdapters staged = stage(adapters, changed);
+  const std::lock_guard lock(mutex_);
+  changed.swap = hot_swap_.publish(std::move(staged));
+  if (change) *change = std::move(changed);
+  return generate_locked(request, progress);
+}
+
+Picture Engine::generate_locked(const Request& wanted, const ProgressCallback& progress) {
+  const Request request = completed(wanted, model_->configs);
+  std::vector<Phase> phases;
+  for (const int first_step : hot_swap_.phases(request.steps)) {
+    phases.push_back({first_step, [=, this] { return hot_swap_.enter_step(first_step, request.steps).transformer; }});
+  }
+  hot_swap_.enter_step(0, request.steps);
+  Picture picture = pipeline_.generate(request, progress, phases);
+  picture.adapters = uses_of(hot_swap_.active());
+  return picture;
 }
 
 void Engine::prepare_adapters(const std::vector<std::vector<AdapterChoice>>& sets) {
   std::vector<AdapterSet> read_sets;
   for (const auto& choices : sets) read_sets.push_back(read(choices, nullptr));
+  const std::lock_guard lock(mutex_);
   hot_swap_.reserve(read_sets);
-}
-
-std::vector<AdapterUse> Engine::adapter_uses() const {
-  std::vector<AdapterUse> uses;
-  for (const AppliedAdapter& applied : hot_swap_.active()) {
-    uses.push_back({applied.adapter->name, applied.scale, applied.adapter->hash.autov2()});
-  }
-  return uses;
 }
 
 }  // namespace fx

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "lora/hotswap.h"
@@ -12,20 +13,26 @@
 
 namespace fx {
 
-// An adapter file and how strongly it acts.
+// An adapter file and how it is to act.
 struct AdapterChoice {
   std::filesystem::path file;
-  float scale = 1.0f;
+  AdapterSettings settings;
   bool operator==(const AdapterChoice&) const = default;
 };
 
-// What `use_adapters` did.
+// What a change of adapters did.
 struct AdapterChange {
   SwapReport swap;
-  double read_seconds = 0;               // files that were not in the library
-  std::vector<std::string> warnings;     // keys of files that match nothing in the model
+  double read_seconds = 0;            // files that were not in the library
+  double stage_seconds = 0;           // checks, and the layout of what is to be written
+  std::vector<std::string> warnings;  // keys of files that match nothing in the model
 };
 
+// For picture texts.
+std::vector<AdapterUse> uses_of(const AdapterSet& adapters);
+
+// Threads may share an engine: pictures are made one after the other, and while one is being made other threads read
+// and stage the adapters of theirs. The accessors at the end are for a thread that has the engine to itself.
 class Engine {
  public:
   // Loads the model. Throws as Model does.
@@ -35,22 +42,34 @@ class Engine {
   // throws, the adapters that were active stay so.
   AdapterChange use_adapters(const std::vector<AdapterChoice>& adapters);
 
+  // Makes a picture with the active adapters. Throws as Pipeline::generate does; the engine stays usable.
+  Picture generate(const Request& request, const ProgressCallback& progress = nullptr);
+
+  // use_adapters and generate, with nobody in between: the picture depends on the request and these adapters alone.
+  // `change`, if given, is filled in.
+  Picture generate_with(const std::vector<AdapterChoice>& adapters, const Request& request,
+                        const ProgressCallback& progress = nullptr, AdapterChange* change = nullptr);
+
   // Reads files ahead and makes room for each of these sets, so that later changes between them move no memory.
   void prepare_adapters(const std::vector<std::vector<AdapterChoice>>& sets);
 
+  const Model& model() const { return *model_; }
+
   // The active adapters, for reports and picture texts.
   const AdapterSet& adapters() const { return hot_swap_.active(); }
-  std::vector<AdapterUse> adapter_uses() const;
+  std::vector<AdapterUse> adapter_uses() const { return uses_of(hot_swap_.active()); }
 
+  // Its `generate` makes adapters act at all steps, whatever their range.
   Pipeline& pipeline() { return pipeline_; }
-  const Model& model() const { return *model_; }
   const AdapterTarget& adapter_target() const { return target_; }
   HotSwap& hot_swap() { return hot_swap_; }
   Ops& ops() { return *ops_; }
   double load_seconds() const { return load_seconds_; }
 
  private:
-  AdapterSet read(const std::vector<AdapterChoice>& choices, std::vector<std::string>* warnings);
+  AdapterSet read(const std::vector<AdapterChoice>& choices, AdapterChange* change);
+  StagedAdapters stage(const std::vector<AdapterChoice>& choices, AdapterChange& change);
+  Picture generate_locked(const Request& request, const ProgressCallback& progress);
 
   std::unique_ptr<Ops> ops_;
   double load_seconds_ = 0;
@@ -60,6 +79,7 @@ class Engine {
   AdapterSlots slots_;
   HotSwap hot_swap_;
   Pipeline pipeline_;
+  std::mutex mutex_;  // held while a picture is made or adapters are published
 };
 
 }  // namespace fx

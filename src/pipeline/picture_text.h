@@ -4,13 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "lora/settings.h"
 #include "pipeline/request.h"
 
 namespace fx {
 
 struct AdapterUse {
   std::string name;
-  float scale;
+  AdapterSettings settings;
   std::string hash;  // ten hexadecimal digits
 };
 

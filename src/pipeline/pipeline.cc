@@ -70,13 +70,14 @@ Image Pipeline::decode(const HostTensor& latents, int64_t width, int64_t height,
   check(std::ranges::all_of(values, [](float v) { return std::isfinite(v); }), ErrorCode::device,
         "the decoded picture is not finite: the weights of the VAE overflow, or the latents do");
   ops_.to_rgb8({.x = pixels, .y = bytes});
-  Image image{static_cast<int>(width), static_cast<int>(height), std::vector<uint8_t>(static_cast<size_t>(bytes.count()))};
+  Image image{static_cast<int>(width), static_cast<int>(height),
+              std::vector<uint8_t>(static_cast<size_t>(bytes.count()))};
   ops_.runtime().copy(image.rgb.data(), bytes.raw(), image.rgb.size(), CopyKind::device_to_host);
   ops_.runtime().synchronize();
   return image;
 }
 
-Picture Pipeline::generate(const Request& wanted, const ProgressCallback& progress) {
+Picture Pipeline::generate(const Request& wanted, const ProgressCallback& progress, std::span<const Phase> phases) {
   Picture picture;
   picture.request = completed(wanted, model_.configs);
   const Request& request = picture.request;
@@ -108,7 +109,7 @@ Picture Pipeline::generate(const Request& wanted, const ProgressCallback& progre
   denoiser_.begin(a, noise.values, conditions, sigmas, timesteps, request.guidance, request.taps);
   picture.timings.prepare_seconds = watch.lap();
 
-  denoiser_.run(a, request.taps, progress);
+  denoiser_.run(a, request.taps, progress, phases);
   picture.timings.denoise_seconds = watch.lap();
   picture.timings.seconds_per_step = picture.timings.denoise_seconds / request.steps;
   picture.latents = {"latents", a.latents.shape(), download(ops_, a.latents)};

@@ -9,6 +9,7 @@
 #include "io/png.h"
 #include "pipeline/denoiser.h"
 #include "pipeline/model.h"
+#include "pipeline/picture_text.h"
 
 namespace fx {
 
@@ -26,6 +27,7 @@ struct Picture {
   Request request;     // as carried out: all defaults filled in
   Timings timings;
   std::vector<std::string> warnings;  // for the user: a prompt that was cut off
+  std::vector<AdapterUse> adapters;   // that took part; filled in by Engine
 };
 
 class Pipeline {
@@ -33,9 +35,10 @@ class Pipeline {
   // `ops` and `model` outlive the pipeline.
   Pipeline(Ops& ops, const Model& model) : ops_(ops), model_(model), denoiser_(ops, model.flux) {}
 
-  // Makes one picture with the adapters that are published now. Throws invalid_argument for a bad request, cancelled when
+  // Makes one picture with the adapters that are published now, and those of the phases from their steps on. Throws invalid_argument for a bad request, cancelled when
   // `progress` returns false; afterwards the pipeline is as usable as before.
-  Picture generate(const Request& request, const ProgressCallback& progress = nullptr);
+  Picture generate(const Request& request, const ProgressCallback& progress = nullptr,
+                   std::span<const Phase> phases = {});
 
   // prompt_embeds and pooled_prompt_embeds of a prompt. Warnings are appended if `warnings` is given.
   Conditions encode(const std::string& prompt, int max_sequence_length, Taps* taps = nullptr,

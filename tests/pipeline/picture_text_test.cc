@@ -11,7 +11,7 @@ TEST(PictureText, WebuiNotation) {
   configs.name = "demo";
   Request request{.prompt = "a red star", .width = 256, .height = 128, .steps = 20, .guidance = 3.5};
   request.seed = 7;
-  EXPECT_EQ(picture_parameters(request, configs, "0123456789", {{"ink", 0.8f, "abcdef0123"}, {"b", -1.0f, "1111111111"}}),
+  EXPECT_EQ(picture_parameters(request, configs, "0123456789", {{"ink", {0.8f}, "abcdef0123"}, {"b", {-1.0f}, "1111111111"}}),
             "a red star <lora:ink:0.8> <lora:b:-1>\n"
             "Steps: 20, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 7, Size: 256x128, "
             "Model hash: 0123456789, Model: demo, Lora hashes: \"ink: abcdef0123, b: 1111111111\", Noise: f32, Version: fluxswap");
@@ -21,7 +21,7 @@ TEST(PictureText, QuotesWhatWouldBreakTheLine) {
   ModelConfigs configs;
   configs.name = "my, model: \"x\"";
   configs.flux.guidance_embed = false;
-  const std::string text = picture_parameters({.prompt = "p"}, configs, "", {{"a:b, c", 1.0f, "abcdef0123"}});
+  const std::string text = picture_parameters({.prompt = "p"}, configs, "", {{"a:b, c", {1.0f}, "abcdef0123"}});
   EXPECT_NE(text.find("Model: \"my, model: \\\"x\\\"\","), std::string::npos) << text;
   EXPECT_NE(text.find("Lora hashes: \"ab c: abcdef0123\""), std::string::npos) << text;
   EXPECT_EQ(text.find("Distilled"), std::string::npos);
