@@ -18,21 +18,29 @@ void add_lora_inspect(CLI::App& lora, Action& action) {
   CLI::App* command = lora.add_subcommand("inspect", "say what an adapter file holds");
   OptionSet options(*command);
   options.path("FILE", "", "adapter, a .safetensors file", o->file)->required();
-  options.path("--model", "DIR", "also say which keys match this model; its weights are not read", o->model);
+  options.path("--model", "DIR", "also say which keys match this model, and how much its weights change", o->model);
   options.json(o->json);
   command->callback([o, &action] { action = [o] { run_lora_inspect(*o); }; });
 }
 
 void add_lora_convert(CLI::App& lora, Action& action) {
   auto o = std::make_shared<LoraConvertOptions>();
-  CLI::App* command = lora.add_subcommand("convert", "write an adapter as a PEFT/diffusers file, alpha folded in");
+  CLI::App* command = lora.add_subcommand("convert", "write an adapter of any format as a PEFT/diffusers file");
   OptionSet options(*command);
   options.path("IN", "", "adapter to read", o->in)->required();
   options.path("OUT.safetensors", "", "adapter to write", o->out)->required();
-  options.model(o->model);
-  options.one("--dtype", "f32|f16|bf16", "of the matrices in OUT (default f32)",
-              [o](const std::string& value) { o->dtype = parse_dtype(value); });
+  options.path("--model", "DIR", "model folder; one with nothing but transformer/ will do", o->model)->required();
+  CLI::Option* dtype = options.one("--dtype", "f32|f16|bf16", "of the matrices in OUT (default f32)",
+                                   [o](const std::string& value) { o->dtype = parse_dtype(value); });
+  options
+      .flag("--dense",
+            "write what the adapter adds to each parameter at scale 1, in f32, also where that is not low-rank",
+            o->dense)
+      ->excludes(dtype);
   options.json(o->json);
+  command->footer(
+      "\nThe same adapter gives the same tensors, whatever its format: modules have the names of diffusers, alpha is\n"
+      "folded into B, fused modules are split, and ranks whose column of B is zero are left out.");
   command->callback([o, &action] { action = [o] { run_lora_convert(*o); }; });
 }
 

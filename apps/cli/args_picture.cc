@@ -1,8 +1,8 @@
 // generate and grid.
+#include "adapter_spec.h"
 #include "commands.h"
 #include "option_set.h"
 #include "usage_error.h"
-#include "values.h"
 
 namespace fx::cli {
 namespace {
@@ -39,9 +39,12 @@ void add_grid(CLI::App& app, Action& action) {
       .many("--prompt", "TEXT...", "one row each, in UTF-8",
             [o](const std::string& value) { o->prompts.push_back(value); })
       ->required();
-  options.many("--lora", "FILE[:SCALE]...",
-               "one column each, after a first one without adapter; A:0.8+B:0.5 is two adapters in one column",
-               [o](const std::string& value) { o->columns.push_back(parse_adapter_set(value)); });
+  options.many(
+      "--lora", "FILE[:SCALE[:TE]][@START-END][~PATTERN=FACTOR,...]...",
+      "one column each, after a first one without adapter, written as for generate; A:0.8+B:0.5 is two adapters "
+      "in one column",
+      [o](const std::string& value) { o->columns.push_back(parse_adapter_set(value)); });
+  options.adapter_use(o->adapters);
   options.picture(o->picture);
   options.path("--out", "SHEET.png", "contact sheet to write", o->out)->required();
   options.json(o->json, "; graph_captures in it is 0 where nothing is captured, as on a CPU");

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "adapter_choice.h"
 #include "commands.h"
 #include "console.h"
 #include "core/error.h"
@@ -117,10 +118,11 @@ void check_batch_sizes(const Batch& batch, const Path& file) {
 
 }  // namespace
 
-void run_debug_encode(const DebugEncodeOptions& o) {
+void run_debug_encode(const DebugEncodeOptions& given) {
+  DebugEncodeOptions o = given;
+  resolve(o.adapters, o.prompt);
   make_request({.max_sequence_length = o.max_sequence_length}, o.prompt, read_model_configs(o.engine.model));
-  check_adapters_exist(o.adapters);
-  expect_distinct({{"--out", o.out}, {"--taps", o.taps}}, adapter_files(o.adapters));
+  expect_distinct({{"--out", o.out}, {"--taps", o.taps}}, adapter_files(o.adapters.choices));
   check_writable(o.out);
   check_writable(o.taps);
   ProgressBar bar;
@@ -141,7 +143,9 @@ void run_debug_encode(const DebugEncodeOptions& o) {
             to_string(conditions.prompt_embeds.shape), to_string(conditions.pooled.shape));
 }
 
-void run_debug_transformer(const DebugTransformerOptions& o) {
+void run_debug_transformer(const DebugTransformerOptions& given) {
+  DebugTransformerOptions o = given;
+  resolve(o.adapters);
   const ModelConfigs configs = read_model_configs(o.engine.model);
   const Batch batch = read_batch(o);
   check_batch_sizes(batch, o.inputs);
@@ -149,8 +153,7 @@ void run_debug_transformer(const DebugTransformerOptions& o) {
   const bool together = all_equal(batch.timesteps) && all_equal(batch.guidance);
   check(together || o.taps.empty(), ErrorCode::invalid_argument,
         "--taps: expected one timestep and one guidance for all pictures");
-  check_adapters_exist(o.adapters);
-  std::vector<NamedFile> files = adapter_files(o.adapters);
+  std::vector<NamedFile> files = adapter_files(o.adapters.choices);
   files.push_back({"--inputs", o.inputs});
   expect_distinct({{"--out", o.out}, {"--taps", o.taps}}, files);
   check_writable(o.out);

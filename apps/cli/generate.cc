@@ -1,4 +1,5 @@
 // fluxswap generate: pictures of one prompt.
+#include "adapter_choice.h"
 #include "commands.h"
 #include "console.h"
 #include "core/error.h"
@@ -34,14 +35,13 @@ Request checked_request(const GenerateOptions& o, Inputs& inputs) {
   check(!latents || (latents->shape.rank() == 3 && latents->shape[0] == o.count), ErrorCode::invalid_argument,
         "{}: latents: expected shape ({}, tokens, channels) for --count {}, found {}", o.inputs.string(), o.count,
         o.count, latents ? to_string(latents->shape) : "");
-  check_adapters_exist(o.adapters);
   return request;
 }
 
 void expect_distinct_files(const GenerateOptions& o, const std::vector<Path>& pictures) {
   std::vector<NamedFile> outputs = {{"--save-latents", o.save_latents}, {"--taps", o.taps}};
   for (const Path& path : pictures) outputs.push_back({"--out", path});
-  std::vector<NamedFile> inputs = adapter_files(o.adapters);
+  std::vector<NamedFile> inputs = adapter_files(o.adapters.choices);
   inputs.push_back({"--inputs", o.inputs});
   expect_distinct(outputs, inputs);
 }
@@ -121,6 +121,7 @@ nlohmann::json report(const GenerateOptions& o, Engine& engine, const GivenInput
                {"count", o.count},
                {"adapters", adapters_json(engine.adapters())},
                {"swap", swap_json(result.change)},
+               {"library", library_json(engine.library().statistics())},
                {"timings", std::move(timings)},
                {"output", result.paths.front().string()},
                {"images", std::move(images)}});
@@ -133,8 +134,12 @@ nlohmann::json report(const GenerateOptions& o, Engine& engine, const GivenInput
 
 }  // namespace
 
-void run_generate(const GenerateOptions& o) {
+void run_generate(const GenerateOptions& given) {
   StopWatch watch;
+  GenerateOptions o = given;
+  std::string prompt = o.prompt.value_or("");
+  resolve(o.adapters, prompt);
+  if (o.prompt) o.prompt = prompt;
   Inputs inputs;
   const Request request = checked_request(o, inputs);
   Result result;

@@ -32,19 +32,56 @@ json model_json(const Engine& engine, const std::string& hash) {
   return {{"folder", engine.model().folder.string()}, {"name", engine.model().configs.name}, {"hash", hash}};
 }
 
+namespace {
+
+// Only what was asked for: an adapter that acts everywhere and always has its scale alone.
+void add_settings(json& entry, const AdapterSettings& settings) {
+  entry["scale"] = as_printed(settings.scale);
+  if (settings.text_encoder_scale) entry["text_encoder_scale"] = as_printed(*settings.text_encoder_scale);
+  if (!settings.steps.whole()) entry["steps"] = {settings.steps.start, settings.steps.end};
+  for (const BlockWeight& block : settings.blocks) {
+    entry["blocks"].push_back({{"pattern", block.pattern}, {"factor", as_printed(block.factor)}});
+  }
+  if (settings.merge) entry["merged"] = true;
+}
+
+json dense_json(const AdapterReport& report) {
+  json dense = json::object();
+  for (const auto& [kind, cost] : report.dense) {
+    dense[kind] = {{"parameters", cost.parameters}, {"bytes", cost.bytes}};
+  }
+  return dense;
+}
+
+}  // namespace
+
+json library_json(const LibraryStatistics& s) {
+  return {{"adapters", s.adapters},
+          {"bytes", s.bytes},
+          {"hits", s.hits},
+          {"misses", s.misses},
+          {"preloads", s.preloads},
+          {"evictions", s.evictions},
+          {"load_seconds", s.load_seconds},
+          {"swaps", s.swaps},
+          {"swap_seconds", s.swap_seconds}};
+}
+
 json adapters_json(const AdapterSet& adapters) {
   json list = json::array();
   for (const AppliedAdapter& applied : adapters) {
     const Adapter& adapter = *applied.adapter;
-    list.push_back({{"name", adapter.name},
-                    {"file", adapter.path.string()},
-                    {"hash", adapter.hash.autov2()},
-                    {"scale", as_printed(applied.settings.scale)},
-                    {"format", adapter.report.format},
-                    {"rank", adapter.report.rank_summary()},
-                    {"matched", adapter.report.matched.size()},
-                    {"unmatched", adapter.report.unmatched.size()},
-                    {"ignored", adapter.report.ignored.size()}});
+    json entry = {{"name", adapter.name},
+                  {"file", adapter.path.string()},
+                  {"hash", adapter.hash.autov2()},
+                  {"format", adapter.report.format},
+                  {"rank", adapter.report.rank_summary()},
+                  {"matched", adapter.report.matched.size()},
+                  {"unmatched", adapter.report.unmatched.size()},
+                  {"ignored", adapter.report.ignored.size()}};
+    add_settings(entry, applied.settings);
+    if (!adapter.report.dense.empty()) entry["dense"] = dense_json(adapter.report);
+    list.push_back(std::move(entry));
   }
   return list;
 }

@@ -1,5 +1,6 @@
 #include "option_set.h"
 
+#include "adapter_spec.h"
 #include "usage_error.h"
 #include "values.h"
 
@@ -121,9 +122,23 @@ void OptionSet::picture(PictureOptions& target) {
       [&target](const std::string& value) { target.noise = parse_noise(value); });
 }
 
-void OptionSet::adapters(std::vector<AdapterChoice>& target) {
-  many("--lora", "FILE[:SCALE]", "adapter and how strongly it acts (default 1); again for several at once",
-       [&target](const std::string& value) { target.push_back(parse_adapter(value)); });
+void OptionSet::adapters(AdapterOptions& target) {
+  many("--lora", "FILE[:SCALE[:TE]][@START-END][~PATTERN=FACTOR,...]",
+       "adapter and how strongly it acts (default 1), on the text encoders (default the same), in which part of the "
+       "steps (0-1), and by how much more on some layers (double_blocks.*=0.5); again for several at once",
+       [&target](const std::string& value) { target.choices.push_back(parse_adapter(value)); });
+  adapter_use(target);
+}
+
+void OptionSet::adapter_use(AdapterOptions& target) {
+  many("--lora-dir", "DIR",
+       "folder in which --lora NAME and <lora:NAME:SCALE> in a prompt are looked up; again for several",
+       [&target](const std::string& value) {
+         expect(!value.empty(), "--lora-dir: expected a folder, found an empty name");
+         target.folders.emplace_back(value);
+       });
+  flag("--merge", "merge adapters into the weights: no cost per step, longer swaps", target.merge);
+  flag("--strict", "fail when a part of an adapter matches nothing, instead of warning", target.strict);
 }
 
 }  // namespace fx::cli

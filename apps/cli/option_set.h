@@ -42,7 +42,10 @@ class OptionSet {
   void guidance(double& target);
   void picture(PictureOptions& target);
   void sequence_length(int& target);
-  void adapters(std::vector<AdapterChoice>& target);
+  // --lora.
+  void adapters(AdapterOptions& target);
+  // What holds for all adapters of a command.
+  void adapter_use(AdapterOptions& target);
 
  private:
   CLI::App& app_;

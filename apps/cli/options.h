@@ -32,11 +32,19 @@ struct PictureOptions {
   std::optional<NoiseType> noise;
 };
 
+// Which adapters act, and how.
+struct AdapterOptions {
+  std::vector<AdapterChoice> choices;  // as given: names may stand for files
+  std::vector<Path> folders;           // in which names are looked up
+  bool merge = false;                  // into the weights
+  bool strict = false;                 // a key without a place is an error
+};
+
 struct GenerateOptions {
   EngineOptions engine;
   PictureOptions picture;
   std::optional<std::string> prompt;
-  std::vector<AdapterChoice> adapters;
+  AdapterOptions adapters;
   int count = 1;
   Path out, save_latents, inputs, taps;
   bool json = false;
@@ -47,6 +55,7 @@ struct GridOptions {
   PictureOptions picture;
   std::vector<std::string> prompts;                 // rows
   std::vector<std::vector<AdapterChoice>> columns;  // after the first, which has no adapter
+  AdapterOptions adapters;                          // but for the choices
   Path out;
   bool json = false;
 };
@@ -59,6 +68,7 @@ struct LoraInspectOptions {
 struct LoraConvertOptions {
   Path in, out, model;
   DType dtype = DType::f32;
+  bool dense = false;  // the differences of whole parameters
   bool json = false;
 };
 
@@ -92,7 +102,7 @@ struct DebugEncodeOptions {
   EngineOptions engine;
   std::string prompt;
   int max_sequence_length = 512;
-  std::vector<AdapterChoice> adapters;
+  AdapterOptions adapters;
   Path out, taps;
   bool json = false;
 };
@@ -101,7 +111,7 @@ struct DebugTransformerOptions {
   EngineOptions engine;
   int64_t width = 0, height = 0;
   double guidance = 3.5;
-  std::vector<AdapterChoice> adapters;
+  AdapterOptions adapters;
   Path inputs, out, taps;
   bool json = false;
 };

@@ -6,6 +6,7 @@
 #include "console.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "lora/read.h"
 #include "text/utf8.h"
 #include "usage_error.h"
 
@@ -19,18 +20,20 @@ std::unique_ptr<Ops> make_ops(const EngineOptions& options) {
   return options.reference ? make_reference_ops() : make_cpu_ops(options.threads);
 }
 
-namespace {
-
-}  // namespace
-
 std::unique_ptr<Engine> open_engine(const EngineOptions& options, ProgressBar& bar) {
   auto ops = make_ops(options);
   bar.show("loading " + options.model.string());
   return std::make_unique<Engine>(std::move(ops), options.model);
 }
 
-AdapterChange use_adapters(Engine& engine, const std::vector<AdapterChoice>& adapters, ProgressBar& bar) {
-  AdapterChange change = engine.use_adapters(adapters);
+void check_strict(Engine& engine, const AdapterOptions& options, const std::vector<AdapterChoice>& choices) {
+  if (!options.strict) return;
+  for (const AdapterChoice& choice : choices) require_complete(*engine.library().get(choice.file));
+}
+
+AdapterChange use_adapters(Engine& engine, const AdapterOptions& options, ProgressBar& bar) {
+  check_strict(engine, options, options.choices);
+  AdapterChange change = engine.use_adapters(options.choices);
   warn_all(change.warnings, bar);
   return change;
 }
@@ -57,26 +60,9 @@ Request make_request(const PictureOptions& options, const std::string& prompt, c
   } catch (const Error& error) { throw UsageError(error.what()); }
 }
 
-void check_adapters_exist(const std::vector<AdapterChoice>& adapters) {
-  for (const AdapterChoice& adapter : adapters) {
-    std::error_code ignored;
-    check(std::filesystem::exists(adapter.file, ignored), ErrorCode::bad_file, "--lora {}: no such file",
-          adapter.file.string());
-  }
-}
-
 void warn_all(const std::vector<std::string>& warnings, ProgressBar& bar) {
   if (!warnings.empty()) bar.clear();
   for (const std::string& warning : warnings) log(LogLevel::warning, one_line(warning));
-}
-
-std::string describe_adapters(const std::vector<AdapterChoice>& adapters) {
-  std::string text;
-  for (const AdapterChoice& adapter : adapters) {
-    text += (text.empty() ? "" : " + ") + adapter.file.stem().string();
-    if (adapter.settings.scale != 1.0f) text += fmt::format(":{}", adapter.settings.scale);
-  }
-  return text.empty() ? "none" : text;
 }
 
 }  // namespace fx::cli

@@ -16,8 +16,9 @@ std::unique_ptr<Ops> make_ops(const EngineOptions& options);
 // Loads the model, saying so on the bar.
 std::unique_ptr<Engine> open_engine(const EngineOptions& options, ProgressBar& bar);
 
-// Publishes adapters and warns about keys that match nothing.
-AdapterChange use_adapters(Engine& engine, const std::vector<AdapterChoice>& adapters, ProgressBar& bar);
+// Publishes adapters and warns about keys that match nothing, or throws because of them where the options are strict.
+AdapterChange use_adapters(Engine& engine, const AdapterOptions& options, ProgressBar& bar);
+void check_strict(Engine& engine, const AdapterOptions& options, const std::vector<AdapterChoice>& choices);
 
 // Throws Error(invalid_argument) for a prompt that is not UTF-8.
 void check_prompt(const std::string& prompt);
@@ -26,12 +27,6 @@ void check_prompt(const std::string& prompt);
 // before weights are loaded; and Error for a prompt that is not UTF-8.
 Request make_request(const PictureOptions& options, const std::string& prompt, const ModelConfigs& configs);
 
-// Throws bad_file for the first that does not exist.
-void check_adapters_exist(const std::vector<AdapterChoice>& adapters);
-
 void warn_all(const std::vector<std::string>& warnings, ProgressBar& bar);
-
-// "photo:0.8 + ink", or "none".
-std::string describe_adapters(const std::vector<AdapterChoice>& adapters);
 
 }  // namespace fx::cli

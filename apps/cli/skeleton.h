@@ -4,7 +4,6 @@
 
 #include <memory>
 
-#include "lora/target.h"
 #include "models/flux/transformer.h"
 #include "models/text/clip_text.h"
 #include "models/text/t5_encoder.h"
@@ -27,16 +26,11 @@ class Skeleton {
  public:
   ParamStore transformer, text_encoder, text_encoder_2, vae;
 
-  // What adapters are read against.
-  const AdapterTarget& adapter_target() const { return target_; }
-
  private:
   const Flux flux_;
   const ClipText clip_;
   const T5Encoder t5_;
   const VaeDecoder decoder_;
-  const NameMap transformer_names_, clip_names_, t5_names_;
-  AdapterTarget target_;
 };
 
 }  // namespace fx::cli

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <vector>
 
 #include "usage_error.h"
 
@@ -21,11 +22,6 @@ std::optional<T> number(std::string_view text) {
 
 // Finite, and still so as a float.
 bool fits_float(double value) { return std::abs(value) <= std::numeric_limits<float>::max(); }
-
-bool is_file(const std::string& path) {
-  std::error_code ignored;
-  return !path.empty() && std::filesystem::exists(path, ignored);
-}
 
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> parts;
@@ -47,8 +43,8 @@ int64_t parse_int(std::string_view option, std::string_view text, int64_t min, i
 }
 
 double parse_number(std::string_view option, std::string_view text) {
-  const auto value = number<double>(text);
-  expect(value && fits_float(*value), "{}: expected a finite number of 32 bits, found '{}'", option, text);
+  const auto value = find_number(text);
+  expect(value.has_value(), "{}: expected a finite number of 32 bits, found '{}'", option, text);
   return *value;
 }
 
@@ -65,6 +61,11 @@ NoiseType parse_noise(std::string_view text) {
   return NoiseType::bf16;
 }
 
+std::optional<double> find_number(std::string_view text) {
+  const auto value = number<double>(text);
+  return value && fits_float(*value) ? value : std::nullopt;
+}
+
 Shape parse_shape(std::string_view text) {
   std::vector<int64_t> dims;
   int64_t count = 1;
@@ -76,29 +77,6 @@ Shape parse_shape(std::string_view text) {
   expect(dims.size() <= static_cast<size_t>(kMaxRank), "--shape: expected at most {} dimensions, found {}", kMaxRank,
          dims.size());
   return Shape(dims);
-}
-
-AdapterChoice parse_adapter(const std::string& text) {
-  const size_t colon = text.rfind(':');
-  expect(!text.empty() && colon != 0, "--lora: expected FILE or FILE:SCALE, found '{}'", text);
-  if (colon == std::string::npos) return {.file = text};
-  const std::string file = text.substr(0, colon), scale_text = text.substr(colon + 1);
-  if (is_file(text) && !is_file(file)) return {.file = text};
-  const auto scale = number<double>(scale_text);
-  if (!scale && !is_file(file)) return {.file = text};
-  expect(scale && fits_float(*scale), "--lora {}: expected a finite number of 32 bits as scale, found '{}'", file,
-         scale_text);
-  return {.file = file, .settings = {.scale = static_cast<float>(*scale)}};
-}
-
-std::vector<AdapterChoice> parse_adapter_set(const std::string& text) {
-  const size_t plus = text.rfind('+'), colon = text.rfind(':');
-  const bool scaled = colon != std::string::npos && plus != std::string::npos && colon > plus;
-  const bool one = plus == std::string::npos || is_file(text) || (scaled && is_file(text.substr(0, colon)));
-  if (one) return {parse_adapter(text)};
-  std::vector<AdapterChoice> set;
-  for (const std::string& part : split(text, '+')) set.push_back(parse_adapter(part));
-  return set;
 }
 
 }  // namespace fx::cli

@@ -2,12 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "core/shape.h"
-#include "pipeline/engine.h"
 #include "sampling/noise.h"
 
 namespace fx::cli {
@@ -18,6 +17,9 @@ int64_t parse_int(std::string_view option, std::string_view text, int64_t min, i
 // A number that is finite as a float, which is what models compute with.
 double parse_number(std::string_view option, std::string_view text);
 
+// The same without an option to blame: nothing where parse_number throws.
+std::optional<double> find_number(std::string_view text);
+
 // 0 to 2^64 - 1; a negative number stands for the unsigned one with the same bits, as in torch.
 uint64_t parse_seed(std::string_view text);
 
@@ -25,11 +27,5 @@ NoiseType parse_noise(std::string_view text);
 
 // "1,16,64,64"
 Shape parse_shape(std::string_view text);
-
-// FILE or FILE:SCALE. The scale is what follows the last colon, if that is a number; a file name may have colons too.
-AdapterChoice parse_adapter(const std::string& text);
-
-// Adapters that act together: "a.safetensors:0.8+b.safetensors". A file whose name has a plus is taken as it is.
-std::vector<AdapterChoice> parse_adapter_set(const std::string& text);
 
 }  // namespace fx::cli

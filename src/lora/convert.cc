@@ -1,30 +1,25 @@
 #include "lora/convert.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "core/error.h"
 #include "io/safetensors.h"
+#include "lora/diffusers_names.h"
 
 namespace fx {
 namespace {
 
-// A diffusers module and the rows of the canonical one that it stands for.
-struct Source {
-  std::string name;
-  RowRange rows;  // count >= 1
-  bool exchange_halves;
-};
+constexpr std::string_view kWeight = ".weight";
 
-// The diffusers modules that make up a canonical one; the module itself where names agree (text encoders).
-std::vector<Source> sources_of(const NameMap& names, const std::string& canonical, int64_t out) {
-  std::vector<Source> sources;
-  for (const auto& [source, target] : names.modules()) {
-    if (target.name != canonical || source == canonical) continue;
-    sources.push_back({source, target.rows.whole() ? RowRange{0, out} : target.rows, target.exchange_halves});
-  }
-  if (sources.empty()) sources.push_back({canonical, {0, out}, false});
-  return sources;
+// Rows of the layer that a patch is for. Of a component that the target does not have, the file alone tells.
+int64_t out_of(const Patch& patch, const AdapterTarget& target) {
+  if (!target.has(patch.component)) return patch.rows.begin + patch.rows.count;
+  const auto slot = target.find_slot(patch.component, patch.module);
+  check(slot.has_value(), ErrorCode::invalid_argument, "the model has no layer {} in its {}", patch.module,
+        name(patch.component));
+  return target.slots()[*slot].slot->out;
 }
 
 // Appends the part of a patch that falls into `rows`: ranks are stacked, rows that the patch leaves alone are zero.
@@ -49,14 +44,35 @@ void append(DiffusersModule& module, const Patch& patch, const RowRange& rows) {
   module.out = rows.count;
 }
 
+// Without the ranks that add nothing, because their column of B is zero. May leave none.
+DiffusersModule without_idle_ranks(const DiffusersModule& module) {
+  std::set<int64_t> used;
+  for (size_t i = 0; i < module.b.size(); ++i) {
+    if (module.b[i] != 0.0f) used.insert(static_cast<int64_t>(i) % module.rank);
+  }
+  DiffusersModule result{.rank = static_cast<int64_t>(used.size()), .in = module.in, .out = module.out};
+  for (const int64_t rank : used) {
+    const auto row = module.a.begin() + rank * module.in;
+    result.a.insert(result.a.end(), row, row + module.in);
+  }
+  for (int64_t row = 0; row < module.out; ++row) {
+    for (const int64_t rank : used) result.b.push_back(module.b[static_cast<size_t>(row * module.rank + rank)]);
+  }
+  return result;
+}
+
 bool overlap(const RowRange& x, const RowRange& y) {
   return x.begin < y.begin + y.count && y.begin < x.begin + x.count;
 }
 
-Tensor rounded(const std::vector<float>& values, const Shape& shape, DType dtype, std::vector<std::byte>& storage) {
-  storage.resize(values.size() * size_of(dtype));
-  convert_from_f32(values.data(), dtype, storage.data(), values.size());
-  return Tensor(storage.data(), dtype, shape);
+void expect_low_rank(const Adapter& adapter) {
+  std::map<std::string_view, size_t> kinds;
+  for (const DensePatch& patch : adapter.dense) ++kinds[patch.kind];
+  std::string list;
+  for (const auto& [kind, count] : kinds) list += fmt::format("{}{} ({})", list.empty() ? "" : ", ", kind, count);
+  check(kinds.empty(), ErrorCode::unsupported,
+        "{}: expected an adapter that is exactly low-rank, found {}; --dense writes the differences themselves",
+        adapter.path.string(), list);
 }
 
 std::map<std::string, std::string> kept_metadata(const Adapter& adapter) {
@@ -66,41 +82,63 @@ std::map<std::string, std::string> kept_metadata(const Adapter& adapter) {
   return metadata;
 }
 
-}  // namespace
-
-std::map<std::string, DiffusersModule> to_diffusers(const Adapter& adapter, const AdapterTarget& target) {
+// All modules, with all their ranks.
+std::map<std::string, DiffusersModule> split(const Adapter& adapter, const AdapterTarget& target) {
+  const DiffusersNames names(target);
+  // Parts of one module are stacked in the order of their rows, not of the file.
+  std::vector<const Patch*> patches;
+  for (const Patch& patch : adapter.patches) patches.push_back(&patch);
+  std::ranges::stable_sort(patches, {}, [](const Patch* patch) { return patch->rows.begin; });
   std::map<std::string, DiffusersModule> modules;
-  std::map<std::string, bool> exchanged;
-  for (const Patch& patch : adapter.patches) {
-    const auto slot = target.find_slot(patch.component, patch.module);
-    check(slot.has_value(), ErrorCode::invalid_argument, "adapter {}: the model has no layer {} in its {}",
-          adapter.name, patch.module, name(patch.component));
-    const int64_t out = target.slots()[*slot].slot->out;
-    for (const Source& source : sources_of(*target.names(patch.component), patch.module, out)) {
-      if (!overlap(source.rows, patch.rows)) continue;
-      const std::string full = std::string(name(patch.component)) + "." + source.name;
-      append(modules[full], patch, source.rows);
-      exchanged[full] = source.exchange_halves;
+  std::set<std::string> exchanged;
+  for (const Patch* patch : patches) {
+    const std::string weight = patch->module + std::string(kWeight);
+    for (const DiffusersPart& part : names.parts(patch->component, weight, out_of(*patch, target))) {
+      if (!overlap(part.rows, patch->rows)) continue;
+      std::string full = std::string(name(patch->component)) + "." + part.name;
+      full.resize(full.size() - kWeight.size());
+      append(modules[full], *patch, part.rows);
+      if (part.exchange_halves) exchanged.insert(full);
     }
   }
-  for (auto& [full, module] : modules) {
-    const auto half = static_cast<ptrdiff_t>(module.b.size() / 2);
-    if (exchanged[full]) std::swap_ranges(module.b.begin(), module.b.begin() + half, module.b.begin() + half);
-  }
+  for (const std::string& full : exchanged) exchange_halves(modules.at(full).b);
   return modules;
 }
 
-void write_diffusers_adapter(const std::filesystem::path& path, const Adapter& adapter, const AdapterTarget& target,
-                             DType dtype) {
-  std::map<std::string, Tensor> tensors;
-  std::vector<std::vector<std::byte>> storage;
-  const auto modules = to_diffusers(adapter, target);
-  storage.reserve(2 * modules.size());
-  for (const auto& [full, module] : modules) {
-    tensors[full + ".lora_A.weight"] = rounded(module.a, {module.rank, module.in}, dtype, storage.emplace_back());
-    tensors[full + ".lora_B.weight"] = rounded(module.b, {module.out, module.rank}, dtype, storage.emplace_back());
+}  // namespace
+
+std::map<std::string, DiffusersModule> to_diffusers(const Adapter& adapter, const AdapterTarget& target) {
+  expect_low_rank(adapter);
+  const std::map<std::string, DiffusersModule> all = split(adapter, target);
+  std::map<std::string, DiffusersModule> modules;
+  for (const auto& [full, module] : all) {
+    DiffusersModule used = without_idle_ranks(module);
+    if (used.rank > 0) modules.emplace(full, std::move(used));
   }
-  write_safetensors(path, tensors, kept_metadata(adapter));
+  return modules.empty() ? all : modules;
+}
+
+Conversion write_diffusers_adapter(const std::filesystem::path& path, const Adapter& adapter,
+                                   const AdapterTarget& target, DType dtype) {
+  const auto modules = to_diffusers(adapter, target);
+  Conversion done{.modules = modules.size()};
+  std::vector<SafetensorsWriter::Entry> entries;
+  for (const auto& [full, module] : modules) {
+    entries.push_back({full + ".lora_A.weight", dtype, {module.rank, module.in}});
+    entries.push_back({full + ".lora_B.weight", dtype, {module.out, module.rank}});
+  }
+  for (const auto& entry : entries) done.tensors[entry.name] = entry.shape;
+  SafetensorsWriter writer(path, entries, kept_metadata(adapter));
+  std::vector<std::byte> bytes;
+  for (const auto& [full, module] : modules) {
+    for (const std::vector<float>* values : {&module.a, &module.b}) {
+      bytes.resize(values->size() * size_of(dtype));
+      convert_from_f32(values->data(), dtype, bytes.data(), values->size());
+      writer.write(bytes);
+    }
+  }
+  writer.commit();
+  return done;
 }
 
 }  // namespace fx

@@ -79,6 +79,7 @@ AdapterChange Engine::use_adapters(const std::vector<AdapterChoice>& adapters) {
   StagedAdapters staged = stage(adapters, change);
   const std::lock_guard lock(mutex_);
   change.swap = hot_swap_.publish(std::move(staged));
+  library_.note_swap(change.swap.seconds);
   return change;
 }
 
@@ -94,6 +95,7 @@ Picture Engine::generate_with(const std::vector<AdapterChoice>& adapters, const 
   StagedAdapters staged = stage(adapters, changed);
   const std::lock_guard lock(mutex_);
   changed.swap = hot_swap_.publish(std::move(staged));
+  library_.note_swap(changed.swap.seconds);
   if (change) *change = std::move(changed);
   return generate_locked(request, progress);
 }

@@ -63,6 +63,7 @@ class Engine {
   Pipeline& pipeline() { return pipeline_; }
   const AdapterTarget& adapter_target() const { return target_; }
   HotSwap& hot_swap() { return hot_swap_; }
+  AdapterLibrary& library() { return library_; }
   Ops& ops() { return *ops_; }
   double load_seconds() const { return load_seconds_; }
 

@@ -1,0 +1,61 @@
+// fluxswap lora convert: any adapter as a file that others read.
+#include "adapter_model.h"
+#include "commands.h"
+#include "console.h"
+#include "core/log.h"
+#include "json_report.h"
+#include "lora/convert.h"
+#include "lora/messages.h"
+#include "lora/read.h"
+#include "outputs.h"
+#include "signals.h"
+
+namespace fx::cli {
+namespace {
+
+using nlohmann::json;
+
+void warn(const Adapter& adapter, const std::string& model) {
+  const AdapterReport& report = adapter.report;
+  for (const std::string& warning : report.warnings) log(LogLevel::warning, one_line(warning));
+  if (report.unmatched.empty()) return;
+  log_warning("{} {} nothing in {} and {} left out: {}", report.unmatched.size(),
+              report.unmatched.size() == 1 ? "key that matches" : "keys that match", model,
+              report.unmatched.size() == 1 ? "is" : "are", listed(report.unmatched));
+}
+
+Conversion write(const LoraConvertOptions& o, const Adapter& adapter, const AdapterModel& model) {
+  const SignalHold hold;
+  if (o.dense) return write_parameter_deltas(o.out, adapter, model.target(), model.open_weights());
+  return write_diffusers_adapter(o.out, adapter, model.target(), o.dtype);
+}
+
+json to_json(const LoraConvertOptions& o, const Adapter& adapter, const Conversion& done) {
+  json tensors = json::object();
+  for (const auto& [name, shape] : done.tensors) tensors[name] = shape_json(shape);
+  return {{"command", "lora convert"},
+          {"output", o.out.string()},
+          {"dense", o.dense},
+          {"dtype", name(o.dtype)},
+          {"modules", done.modules},
+          {"rank", adapter.report.rank_summary()},
+          {"unmatched", adapter.report.unmatched},
+          {"tensors", std::move(tensors)}};
+}
+
+}  // namespace
+
+void run_lora_convert(const LoraConvertOptions& o) {
+  expect_distinct({{"OUT", o.out}}, {{"IN", o.in}});
+  check_writable(o.out);
+  const AdapterModel model(o.model);
+  const Adapter adapter = resolve_adapter(read_adapter_file(o.in), model.target(), AbsentComponents::kept);
+  warn(adapter, model.name());
+  const Conversion done = write(o, adapter, model);
+  if (o.json) return print_json(to_json(o, adapter, done));
+  if (o.dense) return write_out("{}: differences of {} parameters, {}\n", o.out.string(), done.modules, name(o.dtype));
+  write_out("{}: {} modules, rank {}, {}\n", o.out.string(), done.modules, adapter.report.rank_summary(),
+            name(o.dtype));
+}
+
+}  // namespace fx::cli
