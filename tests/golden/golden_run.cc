@@ -55,7 +55,8 @@ std::vector<AdapterChoice> adapters_of(const Golden& golden, const std::string& 
 std::vector<std::pair<std::string, std::string>> golden_cases(bool with_adapters) {
   std::vector<std::pair<std::string, std::string>> cases;
   for (const auto& model : std::filesystem::directory_iterator(golden_folder())) {
-    if (!model.is_directory()) continue;
+    // Other data lie there too.
+    if (!std::filesystem::exists(model_folder(model.path().filename().string()) / "model_index.json")) continue;
     for (const auto& file : std::filesystem::directory_iterator(model.path())) {
       if (file.path().extension() != ".safetensors") continue;
       if (Golden(file.path()).text("adapters").empty() == with_adapters) continue;
