@@ -64,18 +64,18 @@ constexpr Suffix kSuffixes[] = {
     {'~', read_blocks, "PATTERN=FACTOR, separated by commas"},
 };
 
-// From the last suffix to the first.
-Spec parse(const std::string& text) {
+// From the last suffix to the first. `strict`: throws for a suffix that does not read, behind the name of a file.
+Spec parse(const std::string& text, bool strict) {
   const size_t last = text.find_last_of(":@~");
   if (last == std::string::npos || last == 0) return {.choice = {.file = text}};
-  const Spec before = parse(text.substr(0, last));
+  const Spec before = parse(text.substr(0, last), strict);
   const bool known = is_file(before.choice.file);
   if (!known && is_file(text)) return {.choice = {.file = text}};
   for (const Suffix& suffix : kSuffixes) {
     if (suffix.separator != text[last]) continue;
     Spec spec = before;
     if (suffix.read(std::string_view(text).substr(last + 1), spec)) return spec;
-    expect(!known, "--lora {}: expected {}, found '{}'", before.choice.file.string(), suffix.expected,
+    expect(!known || !strict, "--lora {}: expected {}, found '{}'", before.choice.file.string(), suffix.expected,
            text.substr(last + 1));
   }
   return {.choice = {.file = text}};
@@ -98,11 +98,11 @@ std::string describe(const AdapterChoice& adapter) {
 AdapterChoice parse_adapter(const std::string& text) {
   expect(!text.empty() && text.find_first_of(":@~") != 0,
          "--lora: expected FILE[:SCALE[:TE_SCALE]][@START-END][~PATTERN=FACTOR,...], found '{}'", text);
-  return parse(text).choice;
+  return parse(text, true).choice;
 }
 
 std::vector<AdapterChoice> parse_adapter_set(const std::string& text) {
-  if (text.find('+') == std::string::npos || is_file(text) || is_file(parse_adapter(text).file)) {
+  if (text.find('+') == std::string::npos || is_file(text) || is_file(parse(text, false).choice.file)) {
     return {parse_adapter(text)};
   }
   std::vector<AdapterChoice> set;

@@ -85,11 +85,8 @@ Grid checked_grid(const GridOptions& o) {
 }
 
 std::string describe(const LibraryStatistics& s) {
-  return fmt::format(
-      "adapters: {} in memory, {:.1f} MB; {} hits, {} misses, {} read ahead, {:.3g} ms of reading; {} "
-      "swaps, {:.3g} ms",
-      s.adapters, static_cast<double>(s.bytes) / 1e6, s.hits, s.misses, s.preloads, 1e3 * s.load_seconds, s.swaps,
-      1e3 * s.swap_seconds);
+  return fmt::format("adapters: {} read in {:.3g} ms, {} hits, {} swaps in {:.3g} ms", s.misses + s.preloads,
+                     1e3 * s.load_seconds, s.hits, s.swaps, 1e3 * s.swap_seconds);
 }
 
 void report_cell(const GridOptions& o, const Grid& grid, const Cell& cell) {
@@ -193,9 +190,9 @@ void run_grid(const GridOptions& o) {
   grid.model_hash = model_hash(engine->model().folder);
   save_picture(o.out, sheet.image(), sheet_parameters(o, grid, engine->model().configs));
   if (o.json) return print_json(report(o, *engine, grid, watch.lap()));
-  write_out("{}\n", describe(engine->library().statistics()));
-  write_out("{}: {} pictures, seed {}, {}x{}, {} steps, {:.3g} s\n", o.out.string(), grid.cells.size(),
-            grid.request.seed, grid.request.width, grid.request.height, grid.request.steps, watch.lap());
+  write_out("{}: {} pictures, seed {}, {}x{}, {} steps, {:.3g} s; {}\n", o.out.string(), grid.cells.size(),
+            grid.request.seed, grid.request.width, grid.request.height, grid.request.steps, watch.lap(),
+            describe(engine->library().statistics()));
 }
 
 }  // namespace fx::cli

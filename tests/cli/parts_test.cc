@@ -16,23 +16,6 @@ namespace {
 
 using ::testing::ElementsAre;
 
-TEST(Values, AdaptersAndTheirScales) {
-  const fx::test::TempFolder temp;
-  const std::string plain = temp.file("a.safetensors", "").string(), colon = temp.file("b:c", "").string(),
-                    plus = temp.file("d+e", "").string();
-  EXPECT_EQ(parse_adapter(plain), (AdapterChoice{plain, 1.0f}));
-  EXPECT_EQ(parse_adapter(plain + ":0.5"), (AdapterChoice{plain, 0.5f}));
-  EXPECT_EQ(parse_adapter(plain + ":-2e-1"), (AdapterChoice{plain, -0.2f}));
-  EXPECT_EQ(parse_adapter(colon), (AdapterChoice{colon, 1.0f}));
-  EXPECT_EQ(parse_adapter(colon + ":3"), (AdapterChoice{colon, 3.0f}));
-  EXPECT_EQ(parse_adapter("gone:x"), (AdapterChoice{"gone:x", 1.0f}));
-  EXPECT_THROW(parse_adapter(plain + ":x"), UsageError);
-  EXPECT_THAT(parse_adapter_set(plain + ":0.5+" + colon),
-              ElementsAre(AdapterChoice{plain, 0.5f}, AdapterChoice{colon, 1.0f}));
-  EXPECT_THAT(parse_adapter_set(plus), ElementsAre(AdapterChoice{plus, 1.0f}));
-  EXPECT_THAT(parse_adapter_set(plus + ":0.5"), ElementsAre(AdapterChoice{plus, 0.5f}));
-}
-
 TEST(Values, Seeds) {
   EXPECT_EQ(parse_seed("0"), 0u);
   EXPECT_EQ(parse_seed("18446744073709551615"), UINT64_MAX);
