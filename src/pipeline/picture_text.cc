@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lora/tags.h"
+
 namespace fx {
 
 namespace {
@@ -26,7 +28,7 @@ std::string picture_parameters(const Request& request, const ModelConfigs& confi
                                const std::vector<AdapterUse>& adapters) {
   std::string text = request.prompt, hashes;
   for (const AdapterUse& adapter : adapters) {
-    text += fmt::format(" <lora:{}:{}>", adapter.name, adapter.settings.scale);
+    text += " " + to_string(LoraTag{adapter.name, adapter.settings.scale, adapter.settings.text_encoder_scale});
     hashes += fmt::format("{}{}: {}", hashes.empty() ? "" : ", ", without_separators(adapter.name), adapter.hash);
   }
   text += fmt::format("\nSteps: {}, Sampler: Euler, Schedule type: Simple, CFG scale: 1", request.steps);

@@ -17,6 +17,12 @@ TEST(PictureText, WebuiNotation) {
             "Model hash: 0123456789, Model: demo, Lora hashes: \"ink: abcdef0123, b: 1111111111\", Noise: f32, Version: fluxswap");
 }
 
+TEST(PictureText, TextEncodersFirst) {
+  const AdapterSettings settings{.scale = 0.75f, .text_encoder_scale = 0.25f};
+  const std::string text = picture_parameters({.prompt = "p"}, {}, "", {{"ink", settings, "abcdef0123"}});
+  EXPECT_TRUE(text.starts_with("p <lora:ink:0.25:0.75>\n")) << text;
+}
+
 TEST(PictureText, QuotesWhatWouldBreakTheLine) {
   ModelConfigs configs;
   configs.name = "my, model: \"x\"";
