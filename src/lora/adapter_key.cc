@@ -92,7 +92,7 @@ struct Prefix {
 };
 
 constexpr std::array kPrefixes = {
-    Prefix{"transformer.", Component::transformer, "PEFT/diffusers", "PEFT/diffusers"},
+    Prefix{"transformer.", Component::transformer, "PEFT/diffusers", "OneTrainer (newer)"},
     Prefix{"base_model.model.", std::nullopt, "PEFT", "fal"},
     Prefix{"diffusion_model.", Component::transformer, "ComfyUI", "ai-toolkit/ComfyUI"},
     Prefix{"lora_unet_", Component::transformer, "kohya", "kohya"},
@@ -181,7 +181,6 @@ std::optional<AdapterKey> parse_adapter_key(std::string_view key) {
   const Prefix prefix = take_prefixes(result.name);
   result.module = find_adapter_module(result.name, prefix.component);
   if (result.module) result.format = format_of(prefix, result.module->system);
-  if (result.module && result.module->kind == ModuleKind::unused) result.part = KeyPart::unused;
   return result;
 }
 

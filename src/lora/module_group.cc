@@ -207,10 +207,11 @@ class GroupReader {
 
   void add_bias() {
     if (!has(KeyPart::bias_difference)) return;
-    check(!has(KeyPart::bias), ErrorCode::bad_file, "{}: {} and {} both change the bias of module {}", label(),
-          in_quotes(group_[KeyPart::bias]->name), in_quotes(group_[KeyPart::bias_difference]->name), module());
+    const TensorInfo& info = *group_[KeyPart::bias_difference];
+    check(!has(KeyPart::bias), ErrorCode::bad_file, "{}: {} and the bias of its LoRA both change the bias of module {}",
+          label(), in_quotes(info.name), module());
     FileModule result = start({KeyPart::bias_difference}, ".bias");
-    result.delta = FullDelta{row(*group_[KeyPart::bias_difference])};
+    result.delta = FullDelta{row(info)};
     result.kind = "bias";
     modules_.push_back(std::move(result));
   }

@@ -4,14 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "io/sha256.h"
 #include "lora/adapter_file.h"
 #include "lora/tiny_model.h"
+#include "support/expect_error.h"
 #include "support/temp_folder.h"
 
 namespace fx::test {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -184,8 +188,15 @@ TEST_F(ReadAdapter, ReportsWhatItFound) {
               UnorderedElementsAre("transformer.no_such.layer.lora_A.weight", "transformer.no_such.layer.lora_B.weight",
                                    "transformer.alone.alpha", "transformer.transformer_blocks.0.extra"));
   EXPECT_EQ(report.ignored.size(), 3u);
-  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("embedding")));
-  EXPECT_THAT(report.ranks, UnorderedElementsAre(Pair(2, 3), Pair(6, 1)));
+  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("text projection"), HasSubstr("embedding")));
+  EXPECT_EQ(report.family, "FLUX.1");
+  EXPECT_THAT(report.alphas, UnorderedElementsAre(Pair(1.0, 1)));
+  EXPECT_EQ(report.without_alpha, 2u);
+  EXPECT_THAT(report.formats, UnorderedElementsAre(Pair("PEFT/diffusers", 7)));
+  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { require_complete(adapter); }),
+              AllOf(HasSubstr("4 of its keys have no place"), HasSubstr("transformer.alone.alpha"),
+                    HasSubstr("no_such.layer.lora_A"), HasSubstr("blocks.0.extra")));
+  EXPECT_THAT(report.ranks, UnorderedElementsAre(Pair(2, 2), Pair(6, 1)));
   EXPECT_EQ(report.rank_summary(), "2 to 6");
   EXPECT_EQ(report.targets.at("transformer.transformer_blocks.*.attn.to_q"), 2u);
   EXPECT_THAT(report.trigger_words, ElementsAre("zorb", "in style"));
@@ -200,6 +211,96 @@ TEST_F(ReadAdapter, WarnsWhenTheMetadataNameAnotherModel) {
   EXPECT_THAT(read(chroma).report.warnings, ElementsAre(HasSubstr("chroma/lora")));
   chroma.metadata("modelspec.architecture", "flux-1-dev/lora").metadata("ss_base_model_version", "flux1");
   EXPECT_THAT(read(chroma).report.warnings, IsEmpty());
+}
+
+TEST_F(ReadAdapter, TellsTrainerAndTriggerWords) {
+  const std::string down = kToOut + std::string(".lora_A.weight"), up = kToOut + std::string(".lora_B.weight");
+  const std::vector<std::tuple<std::string, std::string, std::string>> trainers = {
+      {"software", R"({"name": "ai-toolkit"})", "ai-toolkit"},
+      {"ot_branch", "master", "OneTrainer"},
+      {"ss_network_module", "networks.lora_flux", "kohya sd-scripts"},
+      {"ss_network_module", "lycoris.kohya", "kohya sd-scripts with LyCORIS"},
+      {"lora_adapter_metadata", "{}", "diffusers/PEFT"},
+      {"format", "pt", ""}};
+  for (const auto& [field, value, trainer] : trainers) {
+    AdapterFileBuilder builder = two_keys(down, up);
+    EXPECT_EQ(read(builder.metadata(field, value)).report.trainer, trainer) << field;
+  }
+  AdapterFileBuilder tags = two_keys(down, up);
+  tags.metadata("ss_tag_frequency", R"({"10_a": {"zorb": 9, "cat": 2}, "5_b": {"zorb": 3, "a hat": 11}, "c": [1]})");
+  EXPECT_THAT(read(tags).report.trigger_words, ElementsAre("zorb", "a hat"));
+  AdapterFileBuilder odd = two_keys(down, up);
+  EXPECT_THAT(read(odd.metadata("ss_tag_frequency", "{")).report.trigger_words, IsEmpty());
+}
+
+TEST_F(ReadAdapter, NotesThatOnlyTextEncodersChange) {
+  AdapterFileBuilder builder;
+  builder.pair("lora_te1_text_model_encoder_layers_0_mlp_fc1", 2, 10, 14);
+  const Adapter adapter = read(builder);
+  EXPECT_EQ(adapter.patches.size(), 1u);
+  EXPECT_THAT(adapter.report.warnings, ElementsAre(HasSubstr("text encoders only")));
+  EXPECT_THAT(adapter.report.family, HasSubstr("text encoders only"));
+  EXPECT_EQ(adapter.report.format, "kohya");
+}
+
+TEST_F(ReadAdapter, WarnsOfBlocksBeyondFluxWhileNoModelIsKnown) {
+  AdapterFileBuilder builder;
+  builder.pair("diffusion_model.double_blocks.19.img_attn.qkv", 1, 3072, 9216);
+  const AdapterFile file = read_adapter_file(builder.write(folder_ / "a.safetensors"));
+  EXPECT_THAT(file.report.warnings, ElementsAre(HasSubstr("HunyuanVideo")));
+  EXPECT_EQ(file.report.family, "HunyuanVideo");
+}
+
+TEST_F(ReadAdapter, CountsWhatCannotStayLowRank) {
+  AdapterFileBuilder builder = two_keys(kToOut + std::string(".lora_A.weight"), kToOut + std::string(".lora_B.weight"));
+  builder.random("transformer_blocks.0.attn.to_k.lokr_w1", {4, 4}, "w")
+      .random("transformer_blocks.0.attn.to_k.lokr_w2", {4, 4}, "w");
+  builder.random("transformer_blocks.0.attn.to_k.diff_b", {16}, "b");
+  builder.add("transformer_blocks.0.attn.to_v.diff_b", {16}, std::vector<float>(16, 0));
+  const Adapter adapter = read(builder);
+  EXPECT_EQ(adapter.patches.size(), 1u);
+  ASSERT_EQ(adapter.dense.size(), 2u) << "a difference of zeros changes nothing";
+  EXPECT_EQ(adapter.dense[0].rows, (RowRange{16, 16}));
+  EXPECT_EQ(adapter.report.matched.size(), 6u);
+  EXPECT_EQ(adapter.report.dense.at("LoKr").bytes, 16 * 16 * sizeof(float));
+  EXPECT_EQ(adapter.report.dense.at("bias").parameters, 1u);
+  EXPECT_EQ(adapter.report.format, "PEFT/diffusers (LoKr)");
+}
+
+// An alpha of two whole factors divides nothing, so it may be anything; any other must be finite.
+TEST_F(ReadAdapter, DoesNotMindAnInfiniteAlphaThatIsNotUsed) {
+  const std::string module = "lora_unet_double_blocks_0_img_attn_proj";
+  AdapterFileBuilder builder(DType::f16);
+  builder.random(module + ".lokr_w1", {4, 4}, "1").random(module + ".lokr_w2", {4, 4}, "2");
+  builder.alpha(module, std::numeric_limits<float>::infinity());
+  EXPECT_EQ(read(builder).dense.at(0).scale, 1.0f);
+}
+
+// A model of control images has more inputs; to those an adapter of the others adds nothing.
+TEST_F(ReadAdapter, PadsTheImageInputOfWiderModels) {
+  AdapterFileBuilder builder;
+  builder.random("x_embedder.lora_A.weight", {2, 5}, "A").random("x_embedder.lora_B.weight", {16, 2}, "B");
+  const Patch patch = read(builder).patches.at(0);
+  ASSERT_EQ(patch.in(), 8);
+  const std::vector<float> narrow = values("A", 10), wide = patch.a.values();
+  for (size_t i = 0; i < 16; ++i) EXPECT_EQ(wide[i], i % 8 < 5 ? narrow[i / 8 * 5 + i % 8] : 0.0f);
+}
+
+TEST_F(ReadAdapter, KeepsComponentsWithoutAModelOnRequest) {
+  AdapterTarget transformer_only;
+  transformer_only.add(Component::transformer, model_.flux_names, model_.flux_params);
+  AdapterFileBuilder builder = two_keys(kToOut + std::string(".lora_A.weight"), kToOut + std::string(".lora_B.weight"));
+  builder.pair("text_encoder.encoder.layers.7.mlp.fc1", 2, 20, 80);
+  builder.random("text_encoder.encoder.layers.7.mlp.fc1.lora_B.bias", {80}, "b");
+  AdapterFile file = read_adapter_file(builder.write(folder_ / "a.safetensors"));
+  const Adapter adapter = resolve_adapter(std::move(file), transformer_only, AbsentComponents::kept);
+  ASSERT_EQ(adapter.patches.size(), 2u);
+  const auto text = std::ranges::find(adapter.patches, Component::text_encoder, &Patch::component);
+  ASSERT_NE(text, adapter.patches.end());
+  EXPECT_EQ(text->module, "text_model.encoder.layers.7.mlp.fc1");
+  EXPECT_EQ(text->rows, (RowRange{0, 80}));
+  EXPECT_EQ(adapter.dense.at(0).rows, (RowRange{0, 80}));
+  EXPECT_THAT(adapter.report.unmatched, IsEmpty());
 }
 
 TEST_F(ReadAdapter, LeavesOutComponentsThatAreNotLoaded) {

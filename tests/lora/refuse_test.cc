@@ -84,48 +84,81 @@ TEST_F(RefuseAdapter, ThatMatchesNothing) {
                                       HasSubstr("transformer.blobs.0.q"), HasSubstr("and 1 more")));
 }
 
-TEST_F(RefuseAdapter, InFormatsThatAreNotReadYet) {
-  for (const auto& [key, format] : std::vector<std::pair<std::string, std::string>>{
-           {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", "kohya"},
-           {"lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "kohya"},
-           {"lora_transformer_x_embedder.lora_down.weight", "OneTrainer"},
-           {"clip_l.text_model.encoder.layers.0.mlp.fc1.lora_down.weight", "OneTrainer"},
-           {"lycoris_x_embedder.lokr_w1", "LyCORIS"},
-           {"diffusion_model.img_in.lora_A.weight", "ComfyUI"},
-           {"text_encoders.clip_l.transformer.x.lora_up.weight", "ComfyUI"},
-           {"double_blocks.0.processor.qkv_lora1.down.weight", "XLabs"},
-           {"double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight", "IP-Adapter"},
-           {"oft_unet_x.oft_diag", "OFT"}}) {
-    EXPECT_THAT(refusal_of_key(key), AllOf(HasSubstr(format), HasSubstr("not supported yet"), HasSubstr(key)));
-  }
+// Of FLUX.1's relatives with its names, told by their sizes.
+TEST_F(RefuseAdapter, NamesTheFamilyByItsSizes) {
+  const auto family = [&](const std::string& module, int64_t in, int64_t out) {
+    AdapterFileBuilder builder;
+    return refusal(builder.pair(module, 2, in, out));
+  };
+  EXPECT_THAT(family("transformer.transformer_blocks.59.attn.to_q", 3072, 3072), HasSubstr("Qwen-Image"));
+  EXPECT_THAT(family("transformer.transformer_blocks.23.attn.to_q", 1536, 1536), HasSubstr("Stable Diffusion 3"));
+  EXPECT_THAT(family("transformer.transformer_blocks.0.attn.to_q", 2432, 2432), HasSubstr("Stable Diffusion 3.5"));
+  EXPECT_THAT(family("diffusion_model.double_blocks.1.img_attn.qkv", 6144, 18432), HasSubstr("FLUX.2"));
+  EXPECT_THAT(family("transformer.transformer_blocks.0.attn.to_q", 3072, 3072), HasSubstr("FLUX.1"));
+  AdapterFileBuilder hunyuan;
+  hunyuan.pair("diffusion_model.double_blocks.19.img_attn.qkv", 1, 3072, 9216);
+  EXPECT_THAT(refusal(hunyuan.pair("diffusion_model.single_blocks.39.linear2", 1, 15360, 3072)),
+              AllOf(HasSubstr("block that this model does not have"), HasSubstr("HunyuanVideo")));
 }
 
-TEST_F(RefuseAdapter, WithPartsBeyondLowRank) {
+TEST_F(RefuseAdapter, WithAnUnsupportedAlgorithm) {
   for (const auto& [suffix, algorithm] :
-       std::vector<std::pair<std::string, std::string>>{{".dora_scale", "DoRA"},
-                                                        {".lora_magnitude_vector", "DoRA"},
-                                                        {".lora_magnitude_vector.weight", "DoRA"},
-                                                        {".lora_magnitude_vector.default.weight", "DoRA"},
-                                                        {".magnitude", "DoRA"},
-                                                        {".lokr_w1", "LoKr"},
-                                                        {".lokr_w2_a", "LoKr"},
-                                                        {".hada_w1_a", "LoHa"},
-                                                        {".diff", "difference of weights"},
-                                                        {".diff_b", "difference of biases"},
-                                                        {".w_norm", "difference of norms"},
-                                                        {".b_norm", "difference of norms"},
-                                                        {".lora_B.bias", "bias"},
-                                                        {".lora_mid.weight", "Tucker"},
-                                                        {".set_weight", "replaced"},
-                                                        {".reshape_weight", "resized"},
+       std::vector<std::pair<std::string, std::string>>{{".lora_mid.weight", "Tucker"},
+                                                        {".hada_t1", "Tucker"},
+                                                        {".lokr_t2", "Tucker"},
+                                                        {".a1.weight", "GLoRA"},
+                                                        {".bm.weight", "GLoRA"},
                                                         {".oft_blocks", "OFT"},
+                                                        {".oft_diag", "OFT"},
+                                                        {".boft_R", "BOFT"},
                                                         {".on_input", "IA3"}}) {
     EXPECT_THAT(refusal_of_key(kQ + suffix),
-                AllOf(HasSubstr(algorithm), HasSubstr("not supported yet"), HasSubstr(suffix)));
+                AllOf(HasSubstr(algorithm), HasSubstr("not supported"), HasSubstr(suffix)));
   }
-  AdapterFileBuilder dora = good();
-  dora.metadata("lora_adapter_metadata", R"({"transformer.use_dora": true})");
-  EXPECT_THAT(refusal(dora, ErrorCode::unsupported), HasSubstr("DoRA"));
+  EXPECT_THAT(refusal_of_key("oft_unet_double_blocks_0_img_attn_qkv.oft_diag"), HasSubstr("OFT"));
+}
+
+// A part of LoHa, LoKr or DoRA without the others, or of sizes that do not fit.
+TEST_F(RefuseAdapter, WhosePartsAreIncomplete) {
+  const auto parts = [&](const std::vector<std::pair<std::string, Shape>>& suffixes) {
+    AdapterFileBuilder builder;
+    for (const auto& [suffix, shape] : suffixes) builder.random(kQ + suffix, shape, suffix);
+    return refusal(builder);
+  };
+  EXPECT_THAT(parts({{".hada_w1_a", {16, 2}}, {".hada_w1_b", {2, 16}}, {".hada_w2_a", {16, 2}}}),
+              AllOf(HasSubstr("hada_w2_b"), HasSubstr("missing")));
+  EXPECT_THAT(
+      parts({{".hada_w1_a", {16, 2}}, {".hada_w1_b", {2, 16}}, {".hada_w2_a", {16, 3}}, {".hada_w2_b", {2, 16}}}),
+      HasSubstr("different ranks"));
+  EXPECT_THAT(
+      parts({{".hada_w1_a", {16, 2}}, {".hada_w1_b", {2, 16}}, {".hada_w2_a", {8, 2}}, {".hada_w2_b", {2, 16}}}),
+      HasSubstr("different sizes"));
+  EXPECT_THAT(parts({{".lokr_w1", {4, 4}}}), AllOf(HasSubstr("lokr_w2"), HasSubstr("missing")));
+  EXPECT_THAT(parts({{".lokr_w1", {4, 4}}, {".lokr_w2_a", {4, 1}}}), HasSubstr("lokr_w2_b"));
+  EXPECT_THAT(parts({{".lokr_w1", {4, 4}}, {".lokr_w1_a", {4, 1}}, {".lokr_w2", {4, 4}}}), HasSubstr("both whole"));
+  EXPECT_THAT(parts({{".lokr_w1", {4, 4}}, {".lokr_w2", {5, 4}}}),
+              AllOf(HasSubstr("expected a change of (16, 16)"), HasSubstr("found (20, 16)")));
+  EXPECT_THAT(parts({{".dora_scale", {16, 1}}}), AllOf(HasSubstr("matrices"), HasSubstr("missing")));
+  EXPECT_THAT(parts({{".lora_B.bias", {16}}}), HasSubstr("missing"));
+  EXPECT_THAT(parts({{".diff", {16, 8}}}), HasSubstr("found (16, 8)"));
+  EXPECT_THAT(parts({{".diff", {16}}}), HasSubstr("expected a matrix"));
+  EXPECT_THAT(parts({{".diff_b", {15}}}), HasSubstr("expected a change of (16, 1)"));
+  EXPECT_THAT(parts({{".diff_b", {16, 1}}}), HasSubstr("expected a vector"));
+  AdapterFileBuilder magnitude = good(), twice = good();
+  EXPECT_THAT(refusal(magnitude.random(kQ + ".dora_scale", {1, 15}, "m")),
+              AllOf(HasSubstr("(1, 16)"), HasSubstr("(1, 15)")));
+  twice.random(kQ + ".dora_scale", {16, 1}, "m").random(kQ + ".magnitude", {16}, "m");
+  EXPECT_THAT(refusal(twice), HasSubstr("two DoRA magnitudes"));
+  AdapterFileBuilder promised = good();
+  promised.metadata("lora_adapter_metadata", R"({"transformer.use_dora": true})");
+  EXPECT_THAT(refusal(promised), HasSubstr("no DoRA magnitudes"));
+}
+
+TEST_F(RefuseAdapter, ForControlImagesUnlessTheModelTakesThem) {
+  AdapterFileBuilder builder;
+  builder.pair("img_in", 2, 16, 16).random("double_blocks.0.img_attn.norm.query_norm.scale", {8}, "g");
+  EXPECT_THAT(refusal(builder, ErrorCode::unsupported),
+              AllOf(HasSubstr("control images"), HasSubstr("takes 16 channels, this model's 8")));
 }
 
 TEST_F(RefuseAdapter, WithoutLoraTensors) {
@@ -140,6 +173,12 @@ TEST_F(RefuseAdapter, WithoutLoraTensors) {
   AdapterFileBuilder embedding;
   embedding.add("emb_params", {1, 4}, {1, 2, 3, 4});
   EXPECT_THAT(refusal(embedding), HasSubstr("textual inversion"));
+  AdapterFileBuilder norms;
+  norms.add("double_blocks.0.img_attn.norm.query_norm.scale", {8}, std::vector<float>(8, 1));
+  EXPECT_THAT(refusal(norms), HasSubstr("model weights"));
+  AdapterFileBuilder image;
+  image.add("double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight", {1, 1}, {1});
+  EXPECT_THAT(refusal(image), HasSubstr("IP-Adapter"));
   AdapterFileBuilder other;
   other.add("strange\nkey", {1}, {1});
   EXPECT_THAT(refusal(other), AllOf(HasSubstr("none of its 1 keys"), HasSubstr("'strange\\x0akey'")));
@@ -152,8 +191,18 @@ TEST_F(RefuseAdapter, ThatIsNoSafetensorsFile) {
   EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { read_adapter(folder_ / "none.safetensors", model_.target); }),
               HasSubstr("none.safetensors"));
   EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { read_adapter(folder_.path(), model_.target); }), HasSubstr("folder"));
-  const auto page = folder_.file("page.safetensors", "<!DOCTYPE html><html></html>");
-  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { read_adapter(page, model_.target); }), HasSubstr("page.safetensors"));
+  const auto refusal_of = [&](const std::string& bytes) {
+    const auto path = folder_.file("other.safetensors", bytes);
+    return error_of(ErrorCode::bad_file, [&] { read_adapter(path, model_.target); });
+  };
+  EXPECT_THAT(refusal_of("<!DOCTYPE html><html></html>"), AllOf(HasSubstr("other.safetensors"), HasSubstr("web page")));
+  EXPECT_THAT(refusal_of("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), HasSubstr("git-LFS"));
+  EXPECT_THAT(refusal_of(std::string("PK\x03\x04", 4) + std::string(60, 'x')), HasSubstr("zip"));
+  EXPECT_THAT(refusal_of("\x80\x02}q\x01(X\x04"), HasSubstr("pickle"));
+  EXPECT_THAT(refusal_of("GGUF\x03 and more"), HasSubstr("GGUF"));
+  EXPECT_THAT(refusal_of(""), HasSubstr("empty"));
+  EXPECT_THAT(refusal_of(std::string("\0\0\0\x80\0\0\0\0{}", 10)), HasSubstr("2147483648"));
+  EXPECT_THAT(refusal_of(std::string("\x2\0\0\0\0\0\0\0{}", 10)), HasSubstr("no tensors"));
 }
 
 TEST_F(RefuseAdapter, WhosePairsDoNotFit) {
@@ -212,9 +261,23 @@ TEST_F(RefuseAdapter, ThatTargetsTheSameRowsTwice) {
   AdapterFileBuilder fused = good();
   EXPECT_THAT(refusal(fused.pair("double_blocks.0.img_attn.qkv", 2, 16, 48)),
               AllOf(HasSubstr("same rows of double_blocks.0.img_attn.qkv"), HasSubstr(kDown)));
+  AdapterFileBuilder kohya = good();
+  EXPECT_THAT(refusal(kohya.pair("lora_unet_double_blocks_0_img_attn_qkv", 2, 16, 48)), HasSubstr("same rows"));
+  AdapterFileBuilder whole = good();
+  EXPECT_THAT(refusal(whole.random(kQ + ".diff", {16, 16}, "d")), HasSubstr("both change the weight"));
+  AdapterFileBuilder biases = good();
+  biases.random(kQ + ".lora_B.bias", {16}, "b").random(kQ + ".diff_b", {16}, "b");
+  EXPECT_THAT(refusal(biases), HasSubstr("change the bias"));
+  AdapterFileBuilder orders;
+  orders.random("norm_out.linear.lora_A.weight", {1, 16}, "A");
+  orders.random("final_layer.adaLN_modulation.1.lora_B.weight", {32, 1}, "B");
+  EXPECT_THAT(refusal(orders), HasSubstr("another order"));
+  AdapterFileBuilder scales = good();
+  EXPECT_THAT(refusal(scales.alpha(kQ, 1).add(kQ + ".scale", {}, {1})), HasSubstr("both .alpha and .scale"));
   AdapterFileBuilder text = good();
   text.pair("text_encoder.text_model.encoder.layers.0.mlp.fc1", 2, 10, 14);
-  EXPECT_THAT(refusal(text.pair("text_encoder.encoder.layers.0.mlp.fc1", 2, 10, 14)), HasSubstr("same rows"));
+  EXPECT_THAT(refusal(text.pair("text_encoder.encoder.layers.0.mlp.fc1", 2, 10, 14, "x")),
+              HasSubstr("same part of one module"));
 }
 
 TEST_F(RefuseAdapter, WithMetadataThatContradictIt) {

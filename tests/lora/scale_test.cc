@@ -94,7 +94,8 @@ TEST(AdapterScale, RefusesMetadataThatSayNothingSensible) {
   EXPECT_THAT(refusal(R"({"alpha_pattern": [1]})"), HasSubstr("'alpha_pattern' is not an object"));
   EXPECT_THAT(refusal(R"({"alpha_pattern": {"to_(q": 1}})"), HasSubstr("alpha_pattern: pattern 'to_(q': expected ')'"));
   EXPECT_THAT(refusal(R"({"rank_pattern": {"to_q": null}})"), HasSubstr("'to_q' is not a finite number"));
-  EXPECT_THAT(error_of(ErrorCode::unsupported, [] { ScaleRules(R"({"use_dora": true})", "f"); }), HasSubstr("DoRA"));
+  EXPECT_TRUE(ScaleRules(R"({"transformer.use_dora": true})", "f").use_dora());
+  EXPECT_FALSE(ScaleRules(R"({"transformer.use_dora": false})", "f").use_dora());
   std::string many = R"({"alpha_pattern": {)";
   for (int i = 0; i < 200; ++i) many += fmt::format("\"a+{}\": 1,", i);
   many += R"("b": 1}})";
