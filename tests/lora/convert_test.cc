@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "io/safetensors.h"
 #include "lora/adapter_file.h"
 #include "lora/read.h"
 #include "lora/tiny_model.h"
@@ -121,6 +122,131 @@ TEST_F(ConvertAdapter, RefusesAnAdapterOfAnotherModel) {
     write_diffusers_adapter(folder_ / "no" / "such" / "place.safetensors", read(adapter_for(model_.target, "a")),
                             model_.target);
   });
+}
+
+// A fused file that keeps q, k and v apart has zeros beside the diagonal; the canonical file has what was trained.
+TEST_F(ConvertAdapter, LeavesOutWhatAddsNothing) {
+  AdapterFileBuilder apart;
+  apart.pair("transformer_blocks.0.attn.to_q", 2, 16, 16).pair("transformer_blocks.0.attn.to_v", 3, 16, 16);
+  const Adapter slices = read(apart);
+  const auto expected = to_diffusers(slices, model_.target);
+  ASSERT_EQ(expected.size(), 2u);
+  const DiffusersModule &q = expected.at("transformer.transformer_blocks.0.attn.to_q"),
+                        &v = expected.at("transformer.transformer_blocks.0.attn.to_v");
+  std::vector<float> a = q.a, b(48 * 5, 0.0f);
+  a.insert(a.end(), v.a.begin(), v.a.end());
+  for (size_t row = 0; row < 16; ++row) {
+    std::copy_n(q.b.begin() + static_cast<ptrdiff_t>(row * 2), 2, b.begin() + static_cast<ptrdiff_t>(row * 5));
+    std::copy_n(v.b.begin() + static_cast<ptrdiff_t>(row * 3), 3,
+                b.begin() + static_cast<ptrdiff_t>((32 + row) * 5 + 2));
+  }
+  AdapterFileBuilder fused;
+  fused.add("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", {5, 16}, a);
+  fused.add("lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight", {48, 5}, b);
+  const auto found = to_diffusers(read(fused), model_.target);
+  ASSERT_EQ(found.size(), 2u);
+  for (const auto& [name, module] : expected) {
+    EXPECT_EQ(found.at(name).a, module.a) << name;
+    EXPECT_EQ(found.at(name).b, module.b) << name;
+  }
+}
+
+TEST_F(ConvertAdapter, AnAdapterOfZerosKeepsItsModules) {
+  AdapterFileBuilder builder;
+  builder.random("transformer.x_embedder.lora_A.weight", {2, 8}, "a");
+  builder.add("transformer.x_embedder.lora_B.weight", {16, 2}, std::vector<float>(32, 0.0f));
+  const auto modules = to_diffusers(read(builder), model_.target);
+  ASSERT_EQ(modules.size(), 1u);
+  EXPECT_EQ(modules.begin()->second.rank, 2);
+}
+
+TEST_F(ConvertAdapter, RefusesWhatIsNotLowRank) {
+  AdapterFileBuilder builder;
+  builder.pair("transformer.x_embedder", 2, 8, 16).random("transformer.proj_out.diff", {8, 16}, "d");
+  const Adapter adapter = read(builder);
+  EXPECT_THAT(error_of(ErrorCode::unsupported,
+                       [&] { write_diffusers_adapter(folder_ / "out.safetensors", adapter, model_.target); }),
+              HasSubstr("--dense"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out.safetensors"));
+}
+
+// The model's weights in files of its canonical names, as checkpoints of the original code have them.
+class ConvertDense : public ConvertAdapter {
+ protected:
+  std::map<Component, BaseWeights> bases() {
+    std::map<std::string, Tensor> tensors;
+    for (const Param& param : model_.flux_params.params()) tensors.emplace(param.name, param.tensor);
+    write_safetensors(folder_ / "base.safetensors", tensors);
+    std::map<Component, BaseWeights> result;
+    result.emplace(Component::transformer,
+                   BaseWeights(open_safetensors(folder_ / "base.safetensors"), model_.flux_names));
+    return result;
+  }
+  std::unique_ptr<TensorSource> convert(const Adapter& adapter) {
+    write_parameter_deltas(folder_ / "dense.safetensors", adapter, model_.target, bases());
+    return open_safetensors(folder_ / "dense.safetensors");
+  }
+  static std::vector<float> values(const TensorSource& source, const std::string& name) {
+    const TensorInfo* info = source.find(name);
+    if (!info) return {};
+    std::vector<float> result(static_cast<size_t>(info->shape.count()));
+    convert_to_f32(info->dtype, source.bytes(*info).data(), result.data(), result.size());
+    return result;
+  }
+};
+
+TEST_F(ConvertDense, WritesEachChangedParameterOnce) {
+  AdapterFileBuilder builder;
+  builder.pair("double_blocks.0.img_attn.qkv", 2, 16, 48);
+  builder.random("diffusion_model.double_blocks.0.img_attn.qkv.diff_b", {48}, "b");
+  builder.random("lycoris_single_transformer_blocks_0_proj_mlp.diff", {64, 16}, "m");
+  builder.random("transformer.norm_out.linear.diff", {32, 16}, "n");
+  builder.pair("text_encoder.text_model.encoder.layers.0.mlp.fc1", 2, 10, 14);
+  const auto source = convert(read(builder));
+  EXPECT_THAT(source->names(), ::testing::UnorderedElementsAre(
+                                   "transformer_blocks.0.attn.to_q.weight", "transformer_blocks.0.attn.to_k.weight",
+                                   "transformer_blocks.0.attn.to_v.weight", "transformer_blocks.0.attn.to_q.bias",
+                                   "transformer_blocks.0.attn.to_k.bias", "transformer_blocks.0.attn.to_v.bias",
+                                   "single_transformer_blocks.0.proj_mlp.weight", "norm_out.linear.weight",
+                                   "text_encoder.text_model.encoder.layers.0.mlp.fc1.weight"));
+  EXPECT_EQ(source->find("transformer_blocks.0.attn.to_k.bias")->shape, (Shape{16}));
+  std::vector<float> expected(32 * 16);
+  Rng("n").fill_normal(expected, 0.3f);
+  EXPECT_EQ(values(*source, "norm_out.linear.weight"), expected);  // in diffusers' order of halves, as it came
+}
+
+TEST_F(ConvertDense, DoraIsRelativeToTheWeight) {
+  const std::string module = "transformer.transformer_blocks.0.attn.to_out.0";
+  AdapterFileBuilder builder;
+  builder.pair(module, 2, 16, 16).add(module + ".lora_magnitude_vector", {16}, std::vector<float>(16, 2.0f));
+  const auto delta = values(*convert(read(builder)), "transformer_blocks.0.attn.to_out.0.weight");
+  ASSERT_EQ(delta.size(), 256u);
+  const float* weight = model_.layer(Component::transformer, "double_blocks.0.img_attn.proj").weight.f32();
+  for (size_t row = 0; row < 16; ++row) {  // every row of W + delta has the length 2
+    double squared = 0;
+    for (size_t i = 0; i < 16; ++i) squared += std::pow(double{delta[row * 16 + i]} + weight[row * 16 + i], 2);
+    EXPECT_NEAR(squared, 4, 1e-5);
+  }
+}
+
+TEST_F(ConvertDense, BaseWeightsAreReadInAnyNames) {
+  const Tensor weight = model_.layer(Component::transformer, "double_blocks.0.img_attn.qkv").weight;
+  const Tensor last = model_.layer(Component::transformer, "final_layer.adaLN_modulation.1").weight;
+  std::map<std::string, Tensor> tensors = {{"transformer_blocks.0.attn.to_q.weight", weight.slice(0, 0, 16)},
+                                           {"transformer_blocks.0.attn.to_k.weight", weight.slice(0, 16, 32)},
+                                           {"norm_out.linear.weight", last}};
+  write_safetensors(folder_ / "base.safetensors", tensors);
+  const BaseWeights base(open_safetensors(folder_ / "base.safetensors"), model_.flux_names);
+  const auto rows = base.rows("double_blocks.0.img_attn.qkv.weight", {10, 12});
+  EXPECT_TRUE(std::equal(rows.begin(), rows.end(), weight.f32() + 160));
+  const auto halves = base.rows("final_layer.adaLN_modulation.1.weight", {0, 32});
+  EXPECT_TRUE(std::equal(halves.begin(), halves.begin() + 256, last.f32() + 256));
+  EXPECT_TRUE(std::equal(halves.begin() + 256, halves.end(), last.f32()));
+  EXPECT_THAT(error_of(ErrorCode::bad_file,
+                       [&] {
+                         base.rows("double_blocks.0.img_attn.qkv.weight", {20, 20});
+                       }),
+              HasSubstr("expected 20 rows of double_blocks.0.img_attn.qkv.weight from row 20 on, found 12"));
 }
 
 }  // namespace
