@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "core/error.h"
@@ -12,6 +13,7 @@ namespace fx {
 namespace {
 
 constexpr int64_t kBlockRows = 32;
+constexpr int64_t kWorthThreads = 1 << 16;  // values; starting a thread takes as long as computing some thousands
 
 struct ShapeOf {
   using Found = std::optional<DeltaShape>;
@@ -42,7 +44,7 @@ class Change {
 
   std::vector<float> run() const {
     std::vector<float> result(static_cast<size_t>(rows() * in_));
-    parallel_for(blocks(), [&](int64_t block) {
+    for_blocks([&](int64_t block) {
       std::vector<double> changed = changed_rows(block);
       const int64_t first = block * kBlockRows;
       for (int64_t i = 0; i < static_cast<int64_t>(changed.size()) / in_; ++i) {
@@ -55,6 +57,10 @@ class Change {
  private:
   int64_t rows() const { return patch_.rows.count; }
   int64_t blocks() const { return (rows() + kBlockRows - 1) / kBlockRows; }
+  void for_blocks(const std::function<void(int64_t)>& work) const {
+    if (rows() * in_ >= kWorthThreads) return parallel_for(blocks(), work);
+    for (int64_t block = 0; block < blocks(); ++block) work(block);
+  }
   // Where the delta has the values of a row.
   int64_t source(int64_t row) const { return patch_.exchange_halves ? (row + rows() / 2) % rows() : row; }
   const float* base(int64_t row) const { return base_.data() + row * in_; }
@@ -79,7 +85,7 @@ class Change {
   // |W + scale * D| of all columns. Each block's sum by itself first, so that the order does not depend on threads.
   void measure_columns() {
     std::vector<std::vector<double>> sums(static_cast<size_t>(blocks()));
-    parallel_for(blocks(), [&](int64_t block) {
+    for_blocks([&](int64_t block) {
       const std::vector<double> values = changed_rows(block);
       std::vector<double>& sum = sums[static_cast<size_t>(block)];
       sum.assign(static_cast<size_t>(in_), 0.0);
@@ -138,16 +144,13 @@ DensePatch as_dense(const Patch& patch) {
           .kind = "low-rank"};
 }
 
-std::vector<float> effective_delta(const DensePatch& patch, std::span<const float> base_rows, int64_t in,
-                                   float strength) {
+void check_fits(const DensePatch& patch, int64_t in) {
   const int64_t rows = patch.rows.count;
   const auto shape = shape_of(patch.delta);
   const bool a_row = in == 1 && shape == DeltaShape{1, rows} && std::holds_alternative<FullDelta>(patch.delta);
   check(shape && (shape == DeltaShape{rows, in} || a_row), ErrorCode::invalid_argument,
         "{}: expected a difference of {} x {}, found {} x {}", patch.parameter, rows, in, shape ? shape->rows : 0,
         shape ? shape->columns : 0);
-  check(static_cast<int64_t>(base_rows.size()) == rows * in, ErrorCode::invalid_argument,
-        "{}: expected {} x {} base values, found {}", patch.parameter, rows, in, base_rows.size());
   check(!patch.exchange_halves || rows % 2 == 0, ErrorCode::invalid_argument, "{}: {} rows have no two halves",
         patch.parameter, rows);
   if (patch.magnitude) {
@@ -155,6 +158,13 @@ std::vector<float> effective_delta(const DensePatch& patch, std::span<const floa
     check(static_cast<int64_t>(patch.magnitude->values.size()) == lengths, ErrorCode::invalid_argument,
           "{}: expected {} magnitudes, found {}", patch.parameter, lengths, patch.magnitude->values.size());
   }
+}
+
+std::vector<float> effective_delta(const DensePatch& patch, std::span<const float> base_rows, int64_t in,
+                                   float strength) {
+  check_fits(patch, in);
+  check(static_cast<int64_t>(base_rows.size()) == patch.rows.count * in, ErrorCode::invalid_argument,
+        "{}: expected {} x {} base values, found {}", patch.parameter, patch.rows.count, in, base_rows.size());
   return Change(patch, base_rows, in, strength).run();
 }
 

@@ -9,109 +9,89 @@
 namespace fx {
 namespace {
 
-constexpr int kSegmentFields = 4;  // first rank, ranks, first row, rows
-
-bool same_patches(const std::vector<SlotPart>& x, const std::vector<SlotPart>& y) {
-  return std::ranges::equal(x, y, {}, &SlotPart::patch, &SlotPart::patch);
-}
-
-SlotSize need_of(const std::vector<SlotPart>& parts) {
-  SlotSize need{0, static_cast<int64_t>(parts.size())};
-  for (const SlotPart& part : parts) need.ranks += part.patch->rank();
-  return need;
-}
-
-void copy_in(Runtime& runtime, const Tensor& target, const void* source, size_t bytes, SwapReport& report) {
-  if (bytes > 0) runtime.copy(target.raw(), source, bytes, CopyKind::host_to_device);
-  report.bytes += bytes;
+void note_change(Component component, SwapReport& report) {
+  (component == Component::transformer ? report.transformer : report.text_encoders) = true;
 }
 
 }  // namespace
 
-HotSwap::HotSwap(AdapterSlots& slots) : slots_(&slots), active_parts_(slots.count()) {}
-
-HotSwap::PartsBySlot HotSwap::parts_of(const AdapterSet& adapters, const Acting& acting) const {
-  const AdapterTarget& target = slots_->target();
-  PartsBySlot parts(slots_->count());
-  for (size_t i = 0; i < adapters.size(); ++i) {
-    const AppliedAdapter& applied = adapters[i];
-    check(applied.adapter != nullptr, ErrorCode::invalid_argument, "an applied adapter is missing");
-    const Adapter& adapter = *applied.adapter;
-    validate(applied.settings, adapter.name);
-    for (const Patch& patch : adapter.patches) {
-      const auto slot = target.find_slot(patch.component, patch.module);
-      const LoraSlot* layer = slot ? target.slots()[*slot].slot : nullptr;
-      const bool fits = layer && layer->in == patch.in() && patch.rows.begin >= 0 && patch.rows.count > 0 &&
-                        patch.rows.begin + patch.rows.count <= layer->out;
-      check(fits, ErrorCode::invalid_argument, "adapter {}: its part for {} of the {} was read for another model",
-            adapter.name, patch.module, name(patch.component));
-      const bool off = patch.component == Component::transformer ? !acting[i] : applied.settings.steps.empty();
-      parts[*slot].push_back({&patch, off ? 0.0f : patch.scale * applied.settings.scale_for(patch.component)});
-    }
-  }
-  return parts;
-}
+HotSwap::HotSwap(AdapterSlots& slots) : slots_(&slots), active_parts_(slots.count()), merged_(slots.target()) {}
 
 HotSwap::Snapshot HotSwap::snapshot() const {
-  Snapshot now{.version = version_, .parts = active_parts_};
+  Snapshot now{.version = version_, .parts = active_parts_, .merged = merged_.now()};
   for (size_t slot = 0; slot < slots_->count(); ++slot) now.sizes.push_back(slots_->size(slot));
   return now;
 }
 
 StagedAdapters HotSwap::stage(const AdapterSet& adapters) const {
+  Acting acting = acting_ever(adapters);
+  AdapterParts parts = parts_of(adapters, acting, target());
   Snapshot now;
+  MergedSet merged;
   {
     const std::lock_guard lock(mutex_);
     now = snapshot();
+    merged = with_base(parts);
   }
-  return stage_against(now, adapters, acting_ever(adapters));  // without the lock, so that the engine need not wait
+  // Without the lock, so that the engine need not wait.
+  return stage_against(now, adapters, std::move(acting), std::move(parts), std::move(merged), {});
 }
 
-StagedAdapters HotSwap::stage_against(const Snapshot& now, const AdapterSet& adapters, const Acting& acting) const {
+StagedAdapters HotSwap::stage_locked(AdapterSet adapters, Acting acting, StagedAdapters&& earlier) const {
+  AdapterParts parts = parts_of(adapters, acting, target());
+  MergedSet merged = with_base(parts);
+  return stage_against(snapshot(), std::move(adapters), std::move(acting), std::move(parts), std::move(merged),
+                       std::move(earlier));
+}
+
+// The merged parameters of a plan, with the base values of those that are merged already; others are read.
+MergedSet HotSwap::with_base(const AdapterParts& parts) const {
+  MergedSet merged;
+  for (const auto& [parameter, wanted] : parts.parameters) merged[parameter] = {wanted, merged_.base(parameter)};
+  return merged;
+}
+
+StagedAdapters HotSwap::stage_against(const Snapshot& now, AdapterSet adapters, Acting acting, AdapterParts&& parts,
+                                      MergedSet&& merged, StagedAdapters&& earlier) const {
   StagedAdapters staged;
-  staged.adapters_ = adapters;
-  staged.acting_ = acting;
+  staged.adapters_ = std::move(adapters);
+  staged.acting_ = std::move(acting);
+  staged.merged_ = std::move(merged);
   staged.version_ = now.version;
-  PartsBySlot parts = parts_of(adapters, acting);
+  stage_slots(now, std::move(parts.slots), std::move(earlier), staged);
+  stage_values(now, std::move(earlier), staged);
+  return staged;
+}
+
+void HotSwap::stage_slots(const Snapshot& now, PartsBySlot&& parts, StagedAdapters&& earlier,
+                          StagedAdapters& staged) const {
+  auto old = earlier.images_.begin();  // in the order of slots, as here
   for (size_t slot = 0; slot < parts.size(); ++slot) {
+    while (old != earlier.images_.end() && old->slot < slot) ++old;
     if (parts[slot] == now.parts[slot]) continue;
     if (parts[slot].empty()) {
       staged.cleared_.push_back(slot);
       continue;
     }
-    const bool matrices = !same_patches(parts[slot], now.parts[slot]);
+    const bool matrices = !same_matrices(parts[slot], now.parts[slot]);
     const SlotSize size = grown(now.sizes[slot], need_of(parts[slot]));
-    staged.images_.push_back(image_of(slot, std::move(parts[slot]), size, matrices));
+    const bool have = old != earlier.images_.end() && old->slot == slot && old->parts == parts[slot] &&
+                      old->size == size && (old->matrices || !matrices);
+    staged.images_.push_back(
+        have ? std::move(*old)
+             : make_slot_image(*target().slots()[slot].slot, slot, std::move(parts[slot]), size, matrices));
   }
-  return staged;
 }
 
-StagedAdapters::Image HotSwap::image_of(size_t slot, std::vector<SlotPart> parts, const SlotSize& size,
-                                        bool matrices) const {
-  const LoraSlot& layer = *slots_->target().slots()[slot].slot;
-  StagedAdapters::Image image{.slot = slot, .parts = std::move(parts), .size = size, .matrices = matrices};
-  image.scale.resize(size.ranks, 0.0f);
-  if (matrices) image.b.resize(layer.out * size.ranks, 0.0f);
-  for (const auto& [patch, scale] : image.parts) {
-    const int64_t rank = patch->rank();
-    std::fill_n(image.scale.begin() + image.ranks, rank, scale);
-    if (matrices) {
-      image.a.resize((image.ranks + rank) * layer.in);
-      patch->a.read_rows(0, rank, image.a.data() + image.ranks * layer.in);
-      for (int64_t row = 0; row < patch->rows.count; ++row) {
-        patch->b.read_rows(row, 1, image.b.data() + (patch->rows.begin + row) * size.ranks + image.ranks);
-      }
-    }
-    // A part without effect is left out, so that scale 0 is no adapter at all, bitwise and in time.
-    if (scale != 0) {
-      for (const int64_t field : {image.ranks, rank, patch->rows.begin, patch->rows.count}) {
-        image.segments.push_back(static_cast<int32_t>(field));
-      }
-    }
-    image.ranks += rank;
+void HotSwap::stage_values(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const {
+  for (const auto& [parameter, wanted] : staged.merged_) {
+    const auto active = now.merged.find(parameter);
+    if (active != now.merged.end() && active->second.parts == wanted.parts) continue;
+    const auto old = earlier.values_.find(parameter);
+    const bool have = old != earlier.values_.end() && earlier.merged_.at(parameter).parts == wanted.parts;
+    staged.values_[parameter] =
+        have ? std::move(old->second) : merged_values(wanted, *target().parameters()[parameter].param);
   }
-  image.count = static_cast<int32_t>(image.segments.size() / kSegmentFields);
-  return image;
 }
 
 SwapReport HotSwap::publish(StagedAdapters&& staged) {
@@ -119,16 +99,70 @@ SwapReport HotSwap::publish(StagedAdapters&& staged) {
   return publish_locked(std::move(staged));
 }
 
-HotSwap::Acting HotSwap::acting_ever(const AdapterSet& adapters) {
-  Acting acting;
-  for (const AppliedAdapter& applied : adapters) acting.push_back(!applied.settings.steps.empty());
-  return acting;
+SwapReport HotSwap::publish_locked(StagedAdapters&& given) {
+  const auto start = std::chrono::steady_clock::now();
+  StagedAdapters staged = std::move(given);
+  if (staged.version_ != version_) {
+    AdapterSet adapters = staged.adapters_;
+    Acting acting = staged.acting_;
+    staged = stage_locked(std::move(adapters), std::move(acting), std::move(staged));
+  }
+  SwapReport report;
+  report.grew = grow_for(staged.images_);  // the last that can fail
+  write_slots(staged, report);
+  write_parameters(staged, report);
+  synchronize();  // the host images go now
+  for (SlotImage& image : staged.images_) active_parts_[image.slot] = std::move(image.parts);
+  for (const size_t slot : staged.cleared_) active_parts_[slot].clear();
+  active_ = std::move(staged.adapters_);
+  acting_ = std::move(staged.acting_);
+  ++version_;
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
 }
 
-HotSwap::Acting HotSwap::acting_at(const AdapterSet& adapters, int step, int steps) {
-  Acting acting;
-  for (const AppliedAdapter& applied : adapters) acting.push_back(applied.settings.steps.contains(step, steps));
-  return acting;
+bool HotSwap::grow_for(const std::vector<SlotImage>& images) {
+  std::vector<AdapterSlots::Growth> growth;
+  for (const SlotImage& image : images) {
+    if (image.size != slots_->size(image.slot)) growth.push_back({image.slot, image.size});
+  }
+  slots_->grow(growth);
+  return !growth.empty();
+}
+
+void HotSwap::write_slots(const StagedAdapters& staged, SwapReport& report) {
+  for (const SlotImage& image : staged.images_) {
+    const AdapterTarget::Slot& slot = target().slots()[image.slot];
+    report.bytes += write(image, slot);
+    ++(image.matrices ? report.slots_written : report.slots_rescaled);
+    note_change(slot.component, report);
+  }
+  for (const size_t index : staged.cleared_) {
+    const AdapterTarget::Slot& slot = target().slots()[index];
+    const Tensor& count = slot.slot->operand.count;
+    slot.runtime->fill_zero(count.raw(), static_cast<size_t>(count.bytes()));
+    ++report.slots_cleared;
+    note_change(slot.component, report);
+  }
+}
+
+void HotSwap::write_parameters(StagedAdapters& staged, SwapReport& report) {
+  for (const auto& [parameter, values] : staged.values_) {
+    ++report.params_merged;
+    note_change(target().parameters()[parameter].component, report);
+  }
+  for (const auto& [parameter, merged] : merged_.now()) {
+    if (staged.merged_.contains(parameter)) continue;
+    ++report.params_restored;
+    note_change(target().parameters()[parameter].component, report);
+  }
+  report.bytes += merged_.publish(staged.values_, std::move(staged.merged_));
+}
+
+void HotSwap::synchronize() {
+  std::set<Runtime*> runtimes;
+  for (const AdapterTarget::Slot& slot : target().slots()) runtimes.insert(slot.runtime);
+  for (Runtime* runtime : runtimes) runtime->synchronize();
 }
 
 std::vector<int> HotSwap::phases(int steps) const {
@@ -141,65 +175,9 @@ std::vector<int> HotSwap::phases(int steps) const {
 
 SwapReport HotSwap::enter_step(int step, int steps) {
   const std::lock_guard lock(mutex_);
-  return publish_locked(stage_against(snapshot(), active_, acting_at(active_, step, steps)));
-}
-
-SwapReport HotSwap::publish_locked(StagedAdapters&& staged_before) {
-  const auto start = std::chrono::steady_clock::now();
-  StagedAdapters staged = std::move(staged_before);
-  if (staged.version_ != version_)
-    staged = stage_against(snapshot(), AdapterSet(staged.adapters_), Acting(staged.acting_));
-  SwapReport report;
-  report.grew = grow_for(staged.images_);
-  for (const StagedAdapters::Image& image : staged.images_) write(image, report);
-  for (const size_t slot : staged.cleared_) clear(slot, report);
-  synchronize();  // the host images go now
-  for (StagedAdapters::Image& image : staged.images_) active_parts_[image.slot] = std::move(image.parts);
-  for (const size_t slot : staged.cleared_) active_parts_[slot].clear();
-  active_ = std::move(staged.adapters_);
-  ++version_;
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return report;
-}
-
-bool HotSwap::grow_for(const std::vector<StagedAdapters::Image>& images) {
-  std::vector<AdapterSlots::Growth> growth;
-  for (const StagedAdapters::Image& image : images) {
-    if (image.size != slots_->size(image.slot)) growth.push_back({image.slot, image.size});
-  }
-  slots_->grow(growth);
-  return !growth.empty();
-}
-
-void HotSwap::write(const StagedAdapters::Image& image, SwapReport& report) {
-  const AdapterTarget::Slot& slot = slots_->target().slots()[image.slot];
-  const LoraOperand& operand = slot.slot->operand;
-  Runtime& runtime = *slot.runtime;
-  copy_in(runtime, operand.a, image.a.data(), image.a.size() * sizeof(float), report);
-  copy_in(runtime, operand.b, image.b.data(), image.b.size() * sizeof(float), report);
-  copy_in(runtime, operand.scale, image.scale.data(), image.scale.size() * sizeof(float), report);
-  copy_in(runtime, operand.segments, image.segments.data(), image.segments.size() * sizeof(int32_t), report);
-  copy_in(runtime, operand.count, &image.count, sizeof(image.count), report);
-  ++(image.matrices ? report.slots_written : report.slots_rescaled);
-  note_change(slot.component, report);
-}
-
-void HotSwap::clear(size_t index, SwapReport& report) {
-  const AdapterTarget::Slot& slot = slots_->target().slots()[index];
-  const Tensor& count = slot.slot->operand.count;
-  slot.runtime->fill_zero(count.raw(), static_cast<size_t>(count.bytes()));
-  ++report.slots_cleared;
-  note_change(slot.component, report);
-}
-
-void HotSwap::note_change(Component component, SwapReport& report) {
-  (component == Component::transformer ? report.transformer : report.text_encoders) = true;
-}
-
-void HotSwap::synchronize() {
-  std::set<Runtime*> runtimes;
-  for (const AdapterTarget::Slot& slot : slots_->target().slots()) runtimes.insert(slot.runtime);
-  for (Runtime* runtime : runtimes) runtime->synchronize();
+  Acting acting = acting_at(active_, step, steps);
+  if (acting == acting_) return {};
+  return publish_locked(stage_locked(active_, std::move(acting)));
 }
 
 SwapReport HotSwap::set_scales(const std::vector<float>& scales) {
@@ -217,21 +195,23 @@ void HotSwap::reserve(const std::vector<AdapterSet>& sets) {
   const std::lock_guard lock(mutex_);
   std::vector<SlotSize> sizes = snapshot().sizes;
   for (const AdapterSet& adapters : sets) {
-    const PartsBySlot parts = parts_of(adapters, acting_ever(adapters));
+    const PartsBySlot parts = parts_of(adapters, acting_ever(adapters), target()).slots;
     for (size_t slot = 0; slot < parts.size(); ++slot) {
       if (!parts[slot].empty()) sizes[slot] = grown(sizes[slot], need_of(parts[slot]));
     }
   }
   std::vector<AdapterSlots::Growth> growth;
-  std::vector<StagedAdapters::Image> images;  // what is active in slots that move
+  StagedAdapters moved;  // what is active in slots that move
   for (size_t slot = 0; slot < sizes.size(); ++slot) {
     if (sizes[slot] == slots_->size(slot)) continue;
     growth.push_back({slot, sizes[slot]});
-    if (!active_parts_[slot].empty()) images.push_back(image_of(slot, active_parts_[slot], sizes[slot], true));
+    if (active_parts_[slot].empty()) continue;
+    moved.images_.push_back(
+        make_slot_image(*target().slots()[slot].slot, slot, active_parts_[slot], sizes[slot], true));
   }
   slots_->grow(growth);
   SwapReport report;
-  for (const StagedAdapters::Image& image : images) write(image, report);
+  write_slots(moved, report);
   synchronize();
   ++version_;
 }

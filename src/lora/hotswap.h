@@ -1,36 +1,30 @@
 // Changing adapters while a model runs, in two phases: stage (check everything, lay out host images; no effect on the
-// engine) and publish (copy to fixed addresses, at an image boundary). A swap that fails has changed nothing, bitwise.
+// engine) and publish (copy to fixed addresses, between two steps). A swap that fails has changed nothing, bitwise.
 //
-// Only slots that change are written: a layer that two successive sets treat alike is left alone, one whose scales
-// alone differ gets new scales, one that loses its adapters gets a zero count.
+// Low-rank parts run beside the weights, in slots; what is not low-rank, or is asked to be, is merged into parameters.
+// Which of the two follows from the adapters and their settings only, and so do the bytes of the result. Only what
+// changes is written: a layer that two successive sets treat alike is left alone, one whose scales alone differ gets
+// new scales, one that loses its adapters gets a zero count; a parameter that loses them gets its base values.
 #pragma once
 
-#include <memory>
+#include <map>
 #include <mutex>
-#include <optional>
 #include <vector>
 
-#include "lora/adapter.h"
-#include "lora/settings.h"
+#include "lora/merge.h"
+#include "lora/parts.h"
+#include "lora/slot_image.h"
 #include "lora/slots.h"
 
 namespace fx {
-
-// An adapter and how it acts: W += scale * (alpha / rank) * B A.
-struct AppliedAdapter {
-  std::shared_ptr<const Adapter> adapter;
-  AdapterSettings settings;
-  bool operator==(const AppliedAdapter&) const = default;
-};
-
-// Adapters that act together; their differences add up.
-using AdapterSet = std::vector<AppliedAdapter>;
 
 // What one swap did.
 struct SwapReport {
   size_t slots_written = 0;   // with new matrices
   size_t slots_rescaled = 0;  // with new scales only
   size_t slots_cleared = 0;
+  size_t params_merged = 0;    // parameters with new values
+  size_t params_restored = 0;  // parameters that have their base values again
   size_t bytes = 0;            // copied to the device
   bool transformer = false;    // something of it has changed: modulation is to be computed again
   bool text_encoders = false;  // something of them has changed: prompts are to be encoded again
@@ -38,37 +32,26 @@ struct SwapReport {
   double seconds = 0;          // of publish
 };
 
-// The part of one layer that comes from one patch.
-struct SlotPart {
-  const Patch* patch;
-  float scale;  // patch scale times the user's
-  bool operator==(const SlotPart&) const = default;
+// What adapters hold now, besides the adapters themselves.
+struct AdapterMemory {
+  size_t slot_bytes = 0;  // device
+  size_t base_bytes = 0;  // host: base values of merged parameters
 };
 
-// Host images of the slots that a set changes. Made by HotSwap::stage.
+// Host images of what a set changes. Made by HotSwap::stage.
 class StagedAdapters {
  public:
   const AdapterSet& adapters() const { return adapters_; }
 
  private:
   friend class HotSwap;
-  struct Image {
-    size_t slot;
-    std::vector<SlotPart> parts;
-    SlotSize size;                  // for which the image is laid out
-    bool matrices = false;          // a and b are to be written; otherwise scales only
-    int64_t ranks = 0;              // used rows of a
-    std::vector<float> a;           // (ranks, in)
-    std::vector<float> b;           // (out, size.ranks)
-    std::vector<float> scale;       // (size.ranks)
-    std::vector<int32_t> segments;  // (count, 4)
-    int32_t count = 0;
-  };
   AdapterSet adapters_;
-  std::vector<bool> acting_;
-  std::vector<Image> images_;
-  std::vector<size_t> cleared_;
-  uint64_t version_ = 0;  // of the state against which it was staged
+  Acting acting_;
+  std::vector<SlotImage> images_;
+  std::vector<size_t> cleared_;                  // slots
+  MergedSet merged_;                             // all of the set
+  std::map<size_t, std::vector<float>> values_;  // of those parameters that change
+  uint64_t version_ = 0;                         // of the state against which it was staged
 };
 
 class HotSwap {
@@ -76,20 +59,19 @@ class HotSwap {
   // `slots` must outlive it.
   explicit HotSwap(AdapterSlots& slots);
 
-  // Checks the set against the slots and lays out what has to be written. Throws invalid_argument for a scale that is
-  // not finite, or an adapter that was read for another model. May run on any thread, while the engine works.
+  // Checks the set against the model and lays out what has to be written. Throws invalid_argument as parts_of. May run
+  // on any thread, while the engine works.
   StagedAdapters stage(const AdapterSet& adapters) const;
 
   // Makes a staged set the active one. On the engine's thread, between two steps. Throws out_of_memory with nothing
-  // changed when slots would have to grow and cannot. A set that was staged before another publish is staged again
-  // first.
+  // changed when slots would have to grow and cannot. What another publish has overtaken is staged again first.
   SwapReport publish(StagedAdapters&& staged);
 
   // stage and publish.
   SwapReport apply(const AdapterSet& adapters) { return publish(stage(adapters)); }
 
-  // New scales for the active adapters, in their order, for all components; no matrix is touched. Throws
-  // invalid_argument for another number of scales.
+  // New scales for the active adapters, in their order, for all components. Of what is not merged, no matrix is
+  // touched. Throws invalid_argument for another number of scales.
   SwapReport set_scales(const std::vector<float>& scales);
 
   // The steps of `steps`, after the first, at which adapters of the active set begin or cease to act.
@@ -108,33 +90,38 @@ class HotSwap {
   const AdapterSet& active() const { return active_; }
   uint64_t generation() const { return slots_->generation(); }
   const AdapterSlots& slots() const { return *slots_; }
+  AdapterMemory memory() const { return {slots_->bytes(), merged_.bytes()}; }
 
  private:
   using PartsBySlot = std::vector<std::vector<SlotPart>>;
-  using Acting = std::vector<bool>;  // for each adapter of a set: whether its transformer part acts
-  static Acting acting_at(const AdapterSet& adapters, int step, int steps);
-  static Acting acting_ever(const AdapterSet& adapters);
-  SwapReport publish_locked(StagedAdapters&& staged);
   // The state against which a set is staged.
   struct Snapshot {
     uint64_t version = 0;
     PartsBySlot parts;
     std::vector<SlotSize> sizes;
+    MergedSet merged;
   };
   Snapshot snapshot() const;
-  PartsBySlot parts_of(const AdapterSet& adapters, const Acting& acting) const;
-  StagedAdapters stage_against(const Snapshot& now, const AdapterSet& adapters, const Acting& acting) const;
-  StagedAdapters::Image image_of(size_t slot, std::vector<SlotPart> parts, const SlotSize& size, bool matrices) const;
-  bool grow_for(const std::vector<StagedAdapters::Image>& images);
-  void write(const StagedAdapters::Image& image, SwapReport& report);
-  void clear(size_t slot, SwapReport& report);
-  static void note_change(Component component, SwapReport& report);
+  const AdapterTarget& target() const { return slots_->target(); }
+  StagedAdapters stage_against(const Snapshot& now, AdapterSet adapters, Acting acting, AdapterParts&& parts,
+                               MergedSet&& merged, StagedAdapters&& earlier) const;
+  MergedSet with_base(const AdapterParts& parts) const;
+  StagedAdapters stage_locked(AdapterSet adapters, Acting acting, StagedAdapters&& earlier = {}) const;
+  void stage_slots(const Snapshot& now, PartsBySlot&& parts, StagedAdapters&& earlier, StagedAdapters& staged) const;
+  void stage_values(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
+
+  SwapReport publish_locked(StagedAdapters&& staged);
+  bool grow_for(const std::vector<SlotImage>& images);
+  void write_slots(const StagedAdapters& staged, SwapReport& report);
+  void write_parameters(StagedAdapters& staged, SwapReport& report);
   void synchronize();
 
   AdapterSlots* slots_;
-  mutable std::mutex mutex_;  // guards all below, and the slots
-  AdapterSet active_;         // keeps the patches alive to which active_parts_ points
+  mutable std::mutex mutex_;  // guards all below, the slots, and writing to parameters
+  AdapterSet active_;         // keeps the patches alive to which active_parts_ and merged_ point
+  Acting acting_;
   PartsBySlot active_parts_;
+  MergedParams merged_;
   uint64_t version_ = 0;  // rises with every change of the state
 };
 

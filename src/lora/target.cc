@@ -14,6 +14,8 @@ std::optional<size_t> look_up(const std::unordered_map<std::string, size_t>& map
 
 }  // namespace
 
+std::string_view module_of(std::string_view parameter) { return parameter.substr(0, parameter.rfind('.')); }
+
 void AdapterTarget::add(Component component, const NameMap& names, ParamStore& store) {
   names_[component] = &names;
   for (LoraSlot& slot : store.slots()) {
@@ -23,7 +25,18 @@ void AdapterTarget::add(Component component, const NameMap& names, ParamStore& s
   for (const Param& param : store.params()) {
     parameter_by_name_.emplace(full_name(component, param.name), parameters_.size());
     parameters_.push_back({component, &param, &store.runtime()});
+    const std::string module(module_of(param.name));
+    if (auto& own = aliases_[component][module]; own.empty()) own.push_back({module, {}});
   }
+  const auto add_aliases = [&](const auto& sources, auto module_name) {
+    for (const auto& [source, target] : sources) {
+      const auto own = aliases_[component].find(std::string(module_name(target.name)));
+      const std::string alias(module_name(source));
+      if (own != aliases_[component].end() && alias != own->first) own->second.push_back({alias, target.rows});
+    }
+  };
+  add_aliases(names.modules(), [](std::string_view module) { return module; });
+  add_aliases(names.parameters(), module_of);
 }
 
 std::optional<ModulePlace> AdapterTarget::find(Component component, std::string_view module) const {
@@ -46,6 +59,24 @@ std::optional<size_t> AdapterTarget::find_parameter_index(Component component, s
 const Param* AdapterTarget::find_parameter(Component component, std::string_view canonical) const {
   const auto index = find_parameter_index(component, canonical);
   return index ? parameters_[*index].param : nullptr;
+}
+
+std::span<const ModuleAlias> AdapterTarget::aliases(Component component, std::string_view module) const {
+  const auto modules = aliases_.find(component);
+  if (modules == aliases_.end()) return {};
+  const auto found = modules->second.find(std::string(module));
+  return found == modules->second.end() ? std::span<const ModuleAlias>() : found->second;
+}
+
+bool AdapterTarget::any_alias(const std::function<bool(Component, const ModuleAlias&)>& accept) const {
+  for (const auto& [component, modules] : aliases_) {
+    for (const auto& [module, aliases] : modules) {
+      for (const ModuleAlias& alias : aliases) {
+        if (accept(component, alias)) return true;
+      }
+    }
+  }
+  return false;
 }
 
 const NameMap* AdapterTarget::names(Component component) const {

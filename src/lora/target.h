@@ -2,8 +2,10 @@
 // which files call them.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -20,6 +22,15 @@ struct ModulePlace {
   RowRange rows;                 // of the slot's layer; count >= 1
   bool exchange_halves = false;  // the file has the two halves of B's rows in the other order
 };
+
+// One of the names of a module, or of some rows of a fused one.
+struct ModuleAlias {
+  std::string name;
+  RowRange rows;  // whole() for all of them
+};
+
+// "double_blocks.0.img_attn.qkv" of "double_blocks.0.img_attn.qkv.weight".
+std::string_view module_of(std::string_view parameter);
 
 class AdapterTarget {
  public:
@@ -51,6 +62,11 @@ class AdapterTarget {
   // Its index in parameters().
   std::optional<size_t> find_parameter_index(Component component, std::string_view canonical) const;
 
+  // The names of a module that has parameters: its canonical one, and those that the name map knows.
+  std::span<const ModuleAlias> aliases(Component component, std::string_view module) const;
+  // Whether `accept` is true for any of them.
+  bool any_alias(const std::function<bool(Component, const ModuleAlias&)>& accept) const;
+
   // All slots and all parameters, in a fixed order.
   const std::vector<Slot>& slots() const { return slots_; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
@@ -64,6 +80,7 @@ class AdapterTarget {
   std::vector<Parameter> parameters_;
   std::unordered_map<std::string, size_t> by_name_;  // "transformer/double_blocks.0.img_attn.qkv"
   std::unordered_map<std::string, size_t> parameter_by_name_;
+  std::map<Component, std::unordered_map<std::string, std::vector<ModuleAlias>>> aliases_;  // by canonical module
 };
 
 }  // namespace fx
