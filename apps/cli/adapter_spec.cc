@@ -95,6 +95,18 @@ std::string describe(const AdapterChoice& adapter) {
 
 }  // namespace
 
+const char* const kAdapterHelp = R"(
+Adapters are written FILE[:SCALE[:TE]][@START-END][~PATTERN=FACTOR,...]:
+  ink.safetensors:0.8       how strongly it acts (default 1; 0 and negative numbers are allowed)
+  ink.safetensors:0.8:0     the second number is for the text encoders (default the same)
+  ink.safetensors@0-0.6     in this part of the denoising steps (default 0-1)
+  ink.safetensors~double_blocks.*=0.5,single_blocks.3.*=0
+                            so much more strongly on the layers whose name matches; * is any text, ? one
+                            character, names are those of the original FLUX code or of diffusers
+FILE may be a name that --lora-dir finds: of a file or of a PEFT folder, whatever the case of its letters. A prompt may have
+the tags of stable-diffusion-webui, <lora:NAME>, <lora:NAME:SCALE> and <lora:NAME:TE:SCALE>: those adapters act besides; a
+tag that names an adapter of --lora changes its scales.)";
+
 AdapterChoice parse_adapter(const std::string& text) {
   expect(!text.empty() && text.find_first_of(":@~") != 0,
          "--lora: expected FILE[:SCALE[:TE_SCALE]][@START-END][~PATTERN=FACTOR,...], found '{}'", text);

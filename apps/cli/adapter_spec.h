@@ -14,6 +14,9 @@
 
 namespace fx::cli {
 
+// The same for people, as the end of a command's help.
+extern const char* const kAdapterHelp;
+
 // Throws UsageError for a suffix that does not read, behind the name of a file that exists.
 AdapterChoice parse_adapter(const std::string& text);
 

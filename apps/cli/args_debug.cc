@@ -1,4 +1,5 @@
 // debug: the parts of the pipeline one by one, to hold them against another implementation.
+#include "adapter_spec.h"
 #include "commands.h"
 #include "option_set.h"
 #include "values.h"
@@ -58,6 +59,7 @@ void add_encode(CLI::App& debug, Action& action) {
       ->required();
   options.taps("", o->taps);
   options.json(o->json);
+  command->footer(kAdapterHelp);
   command->callback([o, &action] { action = [o] { run_debug_encode(*o); }; });
 }
 
@@ -78,7 +80,8 @@ void add_transformer(CLI::App& debug, Action& action) {
   options.adapters(o->adapters);
   options.taps("", o->taps);
   options.json(o->json);
-  command->footer("\nWithout --width and --height the picture is square, or else of the model's default size.");
+  command->footer(std::string(kAdapterHelp) +
+                  "\n\nWithout --width and --height the picture is square, or else of the model's default size.");
   command->callback([o, &action] { action = [o] { run_debug_transformer(*o); }; });
 }
 

@@ -27,6 +27,7 @@ void add_generate(CLI::App& app, Action& action) {
       ->group("Debugging");
   options.taps(" of the first picture (text encoders, first step, VAE)", o->taps);
   options.json(o->json, "; graph_captures in it is 0 where nothing is captured, as on a CPU");
+  command->footer(kAdapterHelp);
   command->callback([o, &action] { action = [o] { run_generate(*o); }; });
 }
 
@@ -39,16 +40,15 @@ void add_grid(CLI::App& app, Action& action) {
       .many("--prompt", "TEXT...", "one row each, in UTF-8",
             [o](const std::string& value) { o->prompts.push_back(value); })
       ->required();
-  options.many(
-      "--lora", "FILE[:SCALE[:TE]][@START-END][~PATTERN=FACTOR,...]...",
-      "one column each, after a first one without adapter, written as for generate; A:0.8+B:0.5 is two adapters "
-      "in one column",
-      [o](const std::string& value) { o->columns.push_back(parse_adapter_set(value)); });
+  options.many("--lora", "SPEC...",
+               "one column each, after a first one without adapter (see below); A:0.8+B:0.5 is two in one column",
+               [o](const std::string& value) { o->columns.push_back(parse_adapter_set(value)); });
   options.adapter_use(o->adapters);
   options.picture(o->picture);
   options.path("--out", "SHEET.png", "contact sheet to write", o->out)->required();
   options.json(o->json, "; graph_captures in it is 0 where nothing is captured, as on a CPU");
-  command->footer("\nAll pictures have the same seed, so that columns differ by their adapters only.");
+  command->footer(std::string(kAdapterHelp) +
+                  "\n\nAll pictures have the same seed, so that columns differ by their adapters only.");
   command->callback([o, &action] { action = [o] { run_grid(*o); }; });
 }
 

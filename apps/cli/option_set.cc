@@ -123,9 +123,7 @@ void OptionSet::picture(PictureOptions& target) {
 }
 
 void OptionSet::adapters(AdapterOptions& target) {
-  many("--lora", "FILE[:SCALE[:TE]][@START-END][~PATTERN=FACTOR,...]",
-       "adapter and how strongly it acts (default 1), on the text encoders (default the same), in which part of the "
-       "steps (0-1), and by how much more on some layers (double_blocks.*=0.5); again for several at once",
+  many("--lora", "SPEC", "adapter and how it acts, FILE[:SCALE] and more (see below); again for several at once",
        [&target](const std::string& value) { target.choices.push_back(parse_adapter(value)); });
   adapter_use(target);
 }
