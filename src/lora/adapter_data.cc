@@ -14,6 +14,7 @@ namespace fx {
 namespace {
 
 constexpr size_t kPiece = size_t{1} << 20;  // of one task
+constexpr size_t kFewPieces = 100;
 constexpr size_t kBlock = size_t{1} << 14;  // copied, then looked at while it is in the first-level cache
 
 // Memory for the values, in large pages where the system has them: half of the time of a read would otherwise go into
@@ -90,13 +91,11 @@ bool copy_finite(DType dtype, const std::byte* source, std::byte* target, size_t
 
 }  // namespace
 
-AdapterData::AdapterData(const TensorSource& source) : source_(source) {
-  if (source.tensors().empty()) return;
-  begin_ = source.tensors().front().begin;
-  memory_ = make_memory(source.tensors().back().end - begin_);
-}
-
 Matrix AdapterData::matrix(const TensorInfo& info, int64_t rows, int64_t columns) {
+  if (!memory_) {
+    begin_ = source_.tensors().front().begin;
+    memory_ = make_memory(source_.tensors().back().end - begin_);
+  }
   wanted_.push_back(&info);
   return {rows, columns, info.dtype,
           std::shared_ptr<const std::byte[]>(memory_, memory_.get() + (info.begin - begin_))};
@@ -112,7 +111,11 @@ void AdapterData::load(const std::string& label) const {
     finite[i] = copy_finite(piece.info->dtype, source_.bytes(*piece.info).data() + piece.begin, target,
                             piece.end - piece.begin);
   };
-  parallel_for(static_cast<int64_t>(pieces.size()), copy);
+  if (pieces.size() < kFewPieces) {  // threads would cost more than they save
+    for (size_t i = 0; i < pieces.size(); ++i) copy(static_cast<int64_t>(i));
+  } else {
+    parallel_for(static_cast<int64_t>(pieces.size()), copy);
+  }
   const auto bad = std::ranges::find(finite, 0);
   if (bad != finite.end()) refuse_not_finite(source_, *pieces[static_cast<size_t>(bad - finite.begin())].info, label);
 }

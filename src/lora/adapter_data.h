@@ -13,7 +13,7 @@ namespace fx {
 class AdapterData {
  public:
   // `source` must outlive it, and holds one file.
-  explicit AdapterData(const TensorSource& source);
+  explicit AdapterData(const TensorSource& source) : source_(source) {}
 
   // A tensor of a floating dtype as a matrix of rows x columns; they are its number of elements. Its values are there
   // after `load`.

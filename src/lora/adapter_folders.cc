@@ -101,8 +101,7 @@ std::string AdapterFolders::near_matches(std::string_view name) const {
     if (distance <= std::max<size_t>(2, wanted.size() / 3)) near.emplace_back(distance, entry.name);
   }
   std::ranges::sort(near);
-  const auto repeated = std::ranges::unique(near);
-  near.erase(repeated.begin(), repeated.end());
+  near.erase(std::unique(near.begin(), near.end()), near.end());
   std::vector<std::string> names;
   for (const auto& [distance, other] : near) names.push_back(other);
   if (!names.empty()) {
@@ -119,7 +118,7 @@ size_t edit_distance(std::string_view from, std::string_view to) {
   rows.fill(std::vector<size_t>(to.size() + 1));
   for (size_t j = 0; j <= to.size(); ++j) rows[2][j] = j;
   for (size_t i = 1; i <= from.size(); ++i) {
-    std::ranges::rotate(rows, rows.begin() + 1);
+    std::rotate(rows.begin(), rows.begin() + 1, rows.end());
     rows[2][0] = i;
     for (size_t j = 1; j <= to.size(); ++j) {
       const size_t replaced = rows[1][j - 1] + (from[i - 1] == to[j - 1] ? 0 : 1);

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "fuzz/with_length.h"
 #include "io/safetensors.h"
 
 namespace {
@@ -25,15 +26,6 @@ void read_file(std::string_view file) {
     const std::string_view message = error.what();
     if (error.code() != fx::ErrorCode::bad_file || message.find('\n') != message.npos) std::abort();
   }
-}
-
-// The same bytes with the right length in front, so that mutations of the header are not all lost on the length: the
-// header goes up to the last bracket, the rest is data.
-std::string with_length(std::string_view input) {
-  const uint64_t length = input.rfind('}') + 1;
-  std::string file;
-  for (int i = 0; i < 8; ++i) file += static_cast<char>(length >> (8 * i) & 0xff);
-  return file.append(input);
 }
 
 }  // namespace
