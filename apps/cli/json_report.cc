@@ -11,6 +11,14 @@ using nlohmann::json;
 
 double as_printed(float value) { return std::strtod(fmt::format("{}", value).c_str(), nullptr); }
 
+namespace {
+
+json adapter_memory_json(const AdapterMemory& memory) {
+  return {{"slot_bytes", memory.slot_bytes}, {"base_bytes", memory.base_bytes}};
+}
+
+}  // namespace
+
 json run_json(const std::string& command, Engine& engine, const Request& request, const std::string& model_hash) {
   return {{"command", command},
           {"model", model_json(engine, model_hash)},
@@ -25,6 +33,7 @@ json run_json(const std::string& command, Engine& engine, const Request& request
           {"max_sequence_length", request.max_sequence_length},
           {"noise", request.noise == NoiseType::f32 ? "f32" : "bf16"},
           {"graph_captures", kGraphCaptures},
+          {"adapter_memory", adapter_memory_json(engine.hot_swap().memory())},
           {"peak_memory", memory_json(engine.ops().runtime())}};
 }
 
@@ -103,10 +112,13 @@ json written_json(const std::string& command, const Path& output, const std::vec
 
 json swap_json(const AdapterChange& change) {
   return {{"read_seconds", change.read_seconds},
+          {"stage_seconds", change.stage_seconds},
           {"swap_seconds", change.swap.seconds},
           {"slots_written", change.swap.slots_written},
           {"slots_rescaled", change.swap.slots_rescaled},
           {"slots_cleared", change.swap.slots_cleared},
+          {"parameters_merged", change.swap.params_merged},
+          {"parameters_restored", change.swap.params_restored},
           {"bytes", change.swap.bytes},
           {"slots_grew", change.swap.grew}};
 }
