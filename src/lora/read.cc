@@ -13,6 +13,7 @@
 #include "lora/messages.h"
 #include "lora/module_group.h"
 #include "lora/recognise.h"
+#include "lora/text_sizes.h"
 
 namespace fx {
 
@@ -54,6 +55,7 @@ class AdapterReader {
     for (const ModuleGroup& group : groups_) build_modules(group, context_, file_.modules);
     if (file_.modules.empty()) refuse_no_module();
     check_overlaps();
+    check_text_sizes(file_.modules, label_);
     context_.data.load(label_);
     describe(file_);
     return std::move(file_);

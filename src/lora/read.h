@@ -47,7 +47,7 @@ struct AdapterFile {
 };
 
 // Reads a file without a model. Throws bad_file for: a broken container, no LoRA tensors, parts that are missing or do
-// not fit each other, one parameter changed twice, shapes that are not matrices, NaN or infinity, dtypes that are not
+// not fit each other (layers of one text encoder too), one parameter changed twice, shapes that are not matrices, NaN or infinity, dtypes that are not
 // floating, contradictory metadata. Throws unsupported for adapters of another model family and for algorithms that are
 // not read (OFT, GLoRA, Tucker decompositions, ...).
 AdapterFile read_adapter_file(const std::filesystem::path& path);

@@ -1,4 +1,5 @@
 // Every file that must not be loaded, and what is said about it. All messages are one line that begins with the file.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -82,6 +83,17 @@ TEST_F(RefuseAdapter, ThatMatchesNothing) {
   builder.pair("transformer.blobs.0.q", 1, 2, 2).pair("transformer.blobs.1.q", 1, 2, 2);
   EXPECT_THAT(refusal(builder), AllOf(HasSubstr("another model family: no key matches"),
                                       HasSubstr("transformer.blobs.0.q"), HasSubstr("and 1 more")));
+}
+
+TEST_F(RefuseAdapter, WhoseTextEncoderContradictsItself) {
+  AdapterFileBuilder hidden, mlp;
+  hidden.pair("text_encoder.encoder.layers.0.mlp.fc1", 2, 10, 14);
+  hidden.pair("text_encoder.encoder.layers.0.self_attn.q_proj", 2, 12, 12);
+  EXPECT_THAT(refusal(hidden),
+              AllOf(HasSubstr("hidden size of the text_encoder is 12"), HasSubstr("fc1.lora_A.weight' is 10")));
+  mlp.pair("text_encoder_2.encoder.block.0.layer.1.DenseReluDense.wi_0", 2, 12, 14);
+  mlp.pair("text_encoder_2.encoder.block.0.layer.1.DenseReluDense.wo", 2, 13, 12);
+  EXPECT_THAT(refusal(mlp), HasSubstr("mlp size of the text_encoder_2 is 13"));
 }
 
 // Of FLUX.1's relatives with its names, told by their sizes.
@@ -238,6 +250,14 @@ TEST_F(RefuseAdapter, WithValuesThatAreNoNumbers) {
     half.pair(kQ, 2, 16, 16).add(kUp, {16, 2}, values);
     EXPECT_THAT(refusal(half), HasSubstr("not finite"));
   }
+  // Large files are read on several threads.
+  AdapterFileBuilder large;
+  for (int i = 0; i < 120; ++i) large.pair(fmt::format("transformer.blobs.{}.x", i), 1, 2, 2);
+  for (int i = 0; i < 60; ++i) large.pair(fmt::format("transformer.transformer_blocks.{}.attn.to_q", i), 2, 16, 16);
+  std::vector<float> values(32, 0.5f);
+  values[31] = std::numeric_limits<float>::infinity();
+  EXPECT_THAT(refusal(large.add("transformer.transformer_blocks.33.attn.to_q.lora_B.weight", {16, 2}, values)),
+              AllOf(HasSubstr("blocks.33.attn.to_q.lora_B"), HasSubstr("inf at element 31")));
   AdapterFileBuilder doubles = good();
   std::vector<std::byte> bytes(32 * sizeof(double));
   const double beyond = 1e300;
