@@ -57,7 +57,7 @@ void count(AdapterFile& file) {
       const DeltaShape shape = *shape_of(module.delta);
       DenseCost& cost = report.dense[std::string(module.kind)];
       ++cost.parameters;
-      cost.bytes += static_cast<uint64_t>(shape.rows * shape.columns) * sizeof(float);
+      cost.bytes += static_cast<uint64_t>(shape.rows) * static_cast<uint64_t>(shape.columns) * sizeof(float);
     }
     if (module.is_bias()) continue;
     if (module.rank > 0) {

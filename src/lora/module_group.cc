@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "core/error.h"
 #include "lora/delta.h"
@@ -190,9 +191,22 @@ class GroupReader {
     result.kind = "LoKr";
     // Two whole factors have no rank by which alpha could be divided; trainers write anything there, infinity too.
     if (result.rank > 0) set_scale(result);
-    else use(KeyPart::alpha, result);
+    else use(KeyPart::alpha, result), warn_of_unused_alpha();
     result.delta = std::move(delta);
     finish(std::move(result));
+  }
+
+  // Some programs scale whole factors all the same, by a rank that only the metadata have.
+  void warn_of_unused_alpha() {
+    const auto& metadata = context_.report.metadata;
+    const auto dim = metadata.find("ss_network_dim"), alpha = metadata.find("ss_network_alpha");
+    if (dim == metadata.end() || alpha == metadata.end()) return;
+    const double rank = std::strtod(dim->second.c_str(), nullptr), value = std::strtod(alpha->second.c_str(), nullptr);
+    if (rank == value) return;
+    warn(
+        fmt::format("its LoKr factors are whole, so alpha plays no part, but its metadata have dim {} and alpha {}; "
+                    "programs that divide them show another strength",
+                    rank, value));
   }
 
   // The difference or the new value as it is.

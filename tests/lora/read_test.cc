@@ -273,7 +273,11 @@ TEST_F(ReadAdapter, DoesNotMindAnInfiniteAlphaThatIsNotUsed) {
   AdapterFileBuilder builder(DType::f16);
   builder.random(module + ".lokr_w1", {4, 4}, "1").random(module + ".lokr_w2", {4, 4}, "2");
   builder.alpha(module, std::numeric_limits<float>::infinity());
-  EXPECT_EQ(read(builder).dense.at(0).scale, 1.0f);
+  const Adapter adapter = read(builder);
+  EXPECT_EQ(adapter.dense.at(0).scale, 1.0f);
+  EXPECT_THAT(adapter.report.warnings, IsEmpty());
+  builder.metadata("ss_network_dim", "32").metadata("ss_network_alpha", "1.0");
+  EXPECT_THAT(read(builder).report.warnings, ElementsAre(HasSubstr("dim 32 and alpha 1")));
 }
 
 // A model of control images has more inputs; to those an adapter of the others adds nothing.
