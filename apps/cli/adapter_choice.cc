@@ -16,13 +16,6 @@ bool is_there(const Path& path) {
   return fs::exists(path, ignored);
 }
 
-// A PEFT folder stands for the adapter in it.
-Path file_in(const Path& path) {
-  std::error_code ignored;
-  const Path inside = path / "adapter_model.safetensors";
-  return fs::is_directory(path, ignored) && is_there(inside) ? inside : path;
-}
-
 bool same_file(const Path& one, const Path& other) {
   std::error_code ignored;
   return one == other || fs::equivalent(one, other, ignored);
@@ -30,11 +23,17 @@ bool same_file(const Path& one, const Path& other) {
 
 }  // namespace
 
+Path adapter_file(const Path& path) {
+  std::error_code ignored;
+  const Path inside = path / "adapter_model.safetensors";
+  return fs::is_directory(path, ignored) && is_there(inside) ? inside : path;
+}
+
 AdapterChooser::AdapterChooser(const AdapterOptions& options)
     : folders_(options.folders), searched_(!options.folders.empty()), merge_(options.merge) {}
 
 Path AdapterChooser::file_of(const Path& name) const {
-  if (is_there(name)) return file_in(name);
+  if (is_there(name)) return adapter_file(name);
   check(searched_, ErrorCode::bad_file, "--lora {}: no such file", name.string());
   try {
     return folders_.find(name.extension() == ".safetensors" ? Path(name).replace_extension().string() : name.string());

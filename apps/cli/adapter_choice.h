@@ -9,6 +9,9 @@
 
 namespace fx::cli {
 
+// The file itself; of a PEFT folder, the adapter in it.
+Path adapter_file(const Path& path);
+
 class AdapterChooser {
  public:
   // Looks through the folders of the options.
@@ -23,7 +26,7 @@ class AdapterChooser {
   std::vector<AdapterChoice> take_tags(std::string& prompt) const;
 
  private:
-  std::filesystem::path file_of(const std::filesystem::path& name) const;
+  Path file_of(const Path& name) const;
   AdapterSettings with_options(AdapterSettings settings) const;
 
   AdapterFolders folders_;

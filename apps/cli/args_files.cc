@@ -17,7 +17,7 @@ void add_lora_inspect(CLI::App& lora, Action& action) {
   auto o = std::make_shared<LoraInspectOptions>();
   CLI::App* command = lora.add_subcommand("inspect", "say what an adapter file holds");
   OptionSet options(*command);
-  options.path("FILE", "", "adapter, a .safetensors file", o->file)->required();
+  options.path("FILE", "", "adapter, a .safetensors file or a PEFT folder", o->file)->required();
   options.path("--model", "DIR", "also say which keys match this model, and how much its weights change", o->model);
   options.json(o->json);
   command->callback([o, &action] { action = [o] { run_lora_inspect(*o); }; });

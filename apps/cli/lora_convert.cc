@@ -1,4 +1,5 @@
 // fluxswap lora convert: any adapter as a file that others read.
+#include "adapter_choice.h"
 #include "adapter_model.h"
 #include "commands.h"
 #include "console.h"
@@ -49,7 +50,8 @@ void run_lora_convert(const LoraConvertOptions& o) {
   expect_distinct({{"OUT", o.out}}, {{"IN", o.in}});
   check_writable(o.out);
   const AdapterModel model(o.model);
-  const Adapter adapter = resolve_adapter(read_adapter_file(o.in), model.target(), AbsentComponents::kept);
+  const Adapter adapter =
+      resolve_adapter(read_adapter_file(adapter_file(o.in)), model.target(), AbsentComponents::kept);
   warn(adapter, model.name());
   const Conversion done = write(o, adapter, model);
   if (o.json) return print_json(to_json(o, adapter, done));

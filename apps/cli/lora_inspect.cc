@@ -1,6 +1,8 @@
 // fluxswap lora inspect: what an adapter file holds.
 #include <algorithm>
+#include <set>
 
+#include "adapter_choice.h"
 #include "adapter_model.h"
 #include "commands.h"
 #include "console.h"
@@ -22,13 +24,15 @@ struct Inspection {
   std::string name;
   FileHash hash;
   AdapterReport report;
+  std::set<float> scales;        // alpha / rank of the modules
   std::string model;             // empty when none is given
   std::vector<DeltaNorm> norms;  // of its components whose weights are there; greatest relative change first
 };
 
 Inspection inspect(const LoraInspectOptions& o) {
-  AdapterFile file = read_adapter_file(o.file);
+  AdapterFile file = read_adapter_file(adapter_file(o.file));
   Inspection result{.name = file.name, .hash = file.hash, .report = file.report};
+  for (const FileModule& module : file.modules) result.scales.insert(module.scale);
   if (o.model.empty()) return result;
   const AdapterModel model(o.model);
   const Adapter adapter = resolve_adapter(std::move(file), model.target(), AbsentComponents::kept);
@@ -67,7 +71,9 @@ json norms_json(const std::vector<DeltaNorm>& norms) {
 
 json to_json(const LoraInspectOptions& o, const Inspection& found) {
   const AdapterReport& report = found.report;
-  json ranks = json::object(), components = json::object(), alphas = json::array(), dense = json::object();
+  json ranks = json::object(), components = json::object(), alphas = json::array(), dense = json::object(),
+       scales = json::array();
+  for (const float scale : found.scales) scales.push_back(as_printed(scale));
   for (const auto& [rank, modules] : report.ranks) ranks[std::to_string(rank)] = modules;
   for (const auto& [alpha, modules] : report.alphas) {
     alphas.push_back({{"alpha", as_printed(static_cast<float>(alpha))}, {"modules", modules}});
@@ -90,20 +96,21 @@ json to_json(const LoraInspectOptions& o, const Inspection& found) {
                  {"ranks", ranks},
                  {"alphas", alphas},
                  {"modules_without_alpha", report.without_alpha},
+                 {"scales", scales},
                  {"components", components},
                  {"targets", report.targets},
                  {"dense", dense},
                  {"dtypes", report.dtypes},
+                 {"unmatched", report.unmatched},
                  {"ignored", report.ignored},
                  {"warnings", report.warnings},
                  {"trigger_words", report.trigger_words},
-                 {"metadata", report.metadata}};
+                 {"metadata", report.metadata},
+                 {"counts", {{"unmatched", report.unmatched.size()}, {"ignored", report.ignored.size()}}}};
   if (found.model.empty()) return result;
   result["model"] = {{"folder", o.model.string()}, {"name", found.model}};
   result["matched"] = report.matched;
-  result["unmatched"] = report.unmatched;
-  result["counts"] = {
-      {"matched", report.matched.size()}, {"unmatched", report.unmatched.size()}, {"ignored", report.ignored.size()}};
+  result["counts"]["matched"] = report.matched.size();
   result["norms"] = norms_json(found.norms);
   return result;
 }
@@ -177,9 +184,9 @@ void print_table(const LoraInspectOptions& o, const Inspection& found) {
   if (!found.model.empty()) {
     row("model", found.model);
     row("matched", fmt::format("{} keys", report.matched.size()));
-    row("unmatched", listed(report.unmatched));
     print_norms(found.norms);
   }
+  if (!found.model.empty() || !report.unmatched.empty()) row("unmatched", listed(report.unmatched));
   if (!report.ignored.empty()) row("ignored", listed(report.ignored));
   for (const auto& [key, value] : report.metadata) {
     row("metadata",

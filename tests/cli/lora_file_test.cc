@@ -56,6 +56,10 @@ TEST_F(LoraFileTest, InspectTellsEverything) {
   size_t listed = 0;
   for (const auto& [component, count] : json.at("components").items()) listed += count.get<size_t>();
   EXPECT_EQ(modules, listed);
+  const auto alone = inspect(all_, false);
+  EXPECT_EQ(alone.at("counts"), (nlohmann::json{{"unmatched", 0}, {"ignored", 0}}));
+  EXPECT_FALSE(alone.contains("matched"));
+  EXPECT_FALSE(alone.at("scales").empty());
   const std::string text = expect_success({"lora", "inspect", all_, "--model", model_.string()});
   for (const char* part : {"base model     FLUX.1", "AutoV3", "rank", "alpha", "delta norm", "most in", "matched"}) {
     EXPECT_THAT(text, HasSubstr(part));

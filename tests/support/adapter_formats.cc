@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "io/safetensors.h"
 
@@ -166,12 +167,12 @@ class Writer {
   }
 
   std::string config_text() const {
-    std::string ranks, alphas;
+    nlohmann::json config = {{"r", 1}, {"lora_alpha", 1}};
     for (const auto& [name, rank] : ranks_) {
-      ranks += (ranks.empty() ? "\"^" : ", \"^") + name + "\": " + std::to_string(rank);
-      alphas += (alphas.empty() ? "\"^" : ", \"^") + name + "\": " + std::to_string(static_cast<double>(rank) / 2);
+      config["rank_pattern"]["^" + name] = rank;
+      config["alpha_pattern"]["^" + name] = static_cast<double>(rank) / 2;
     }
-    return R"({"r": 1, "lora_alpha": 1, "rank_pattern": {)" + ranks + R"(}, "alpha_pattern": {)" + alphas + "}}";
+    return config.dump();
   }
 
   const FormatSpec& format_;
