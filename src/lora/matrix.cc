@@ -41,6 +41,20 @@ Matrix Matrix::with_halves_exchanged() const {
   return {rows_, columns_, dtype_, std::move(copy)};
 }
 
+Matrix Matrix::above(const Matrix& below) const {
+  check(columns_ == below.columns_ && dtype_ == below.dtype_, ErrorCode::internal,
+        "matrices of {} and {} columns cannot be stacked", columns_, below.columns_);
+  auto copy = std::make_shared_for_overwrite<std::byte[]>(bytes() + below.bytes());
+  std::memcpy(copy.get(), bytes_.get(), bytes());
+  std::memcpy(copy.get() + bytes(), below.bytes_.get(), below.bytes());
+  return {rows_ + below.rows_, columns_, dtype_, std::move(copy)};
+}
+
+bool Matrix::same_bytes(const Matrix& other) const {
+  return rows_ == other.rows_ && columns_ == other.columns_ && dtype_ == other.dtype_ &&
+         std::memcmp(bytes_.get(), other.bytes_.get(), bytes()) == 0;
+}
+
 Matrix Matrix::with_columns(int64_t columns) const {
   check(columns >= columns_, ErrorCode::internal, "{} columns do not fit {}", columns_, columns);
   const size_t element = size_of(dtype_), length = element * static_cast<size_t>(columns_);

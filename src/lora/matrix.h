@@ -33,6 +33,9 @@ class Matrix {
 
   // The first and the second half of the rows in the other order. Needs an even number of rows.
   Matrix with_halves_exchanged() const;
+  // The rows of `below` follow. Columns and dtypes agree.
+  Matrix above(const Matrix& below) const;
+  bool same_bytes(const Matrix& other) const;
   // Zeros to the right of each row. `columns` is not less than there are.
   Matrix with_columns(int64_t columns) const;
 

@@ -59,6 +59,8 @@ constexpr std::array kOthers = {
     Sign{"emb_params", "a textual inversion embedding"},
     Sign{"string_to_param", "a textual inversion embedding"},
     Sign{"bundle_emb", "a textual inversion embedding"},
+    Sign{"^clip_l", "a textual inversion embedding"},
+    Sign{"^t5xxl", "a textual inversion embedding"},
     Sign{"decoder.up", "a VAE"},
     Sign{"transformer_blocks.", "model weights, not an adapter"},
     Sign{"double_blocks.", "model weights, not an adapter"},

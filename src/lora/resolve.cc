@@ -8,6 +8,7 @@
 #include "lora/messages.h"
 #include "lora/read.h"
 #include "lora/recognise.h"
+#include "lora/shared_down.h"
 
 namespace fx {
 namespace {
@@ -32,6 +33,7 @@ class Resolver {
     check(!report.matched.empty(), ErrorCode::bad_file,
           "{}: adapter of another model family: no key matches this FLUX.1 model; first keys: {}", label(),
           listed(report.unmatched));
+    join_shared_down(adapter_.patches);
     adapter_.name = std::move(file_.name);
     adapter_.path = std::move(file_.path);
     adapter_.hash = std::move(file_.hash);

@@ -114,10 +114,18 @@ INSTANTIATE_TEST_SUITE_P(All, Formats, ::testing::ValuesIn(names()), [](const au
 
 TEST(FormatsOfFusedLayers, KeepOneSharedDownMatrix) {
   TinyModel model;
-  const Adapter adapter = read_adapter(golden() / "kohya.safetensors", model.target);
-  int patches = 0;
-  for (const Patch& patch : adapter.patches) patches += patch.module == "double_blocks.0.img_attn.qkv";
-  EXPECT_EQ(patches, 1) << "q, k and v in one product";
+  // The second has q, k and v apart, with equal A's; the third a different A for each, in one block-diagonal pair.
+  for (const char* file : {"kohya.safetensors", "diffusers-alpha.safetensors", "kohya-block-diagonal.safetensors"}) {
+    const Adapter adapter = read_adapter(golden() / file, model.target);
+    int patches = 0;
+    for (const Patch& patch : adapter.patches) {
+      if (patch.module != "double_blocks.0.img_attn.qkv") continue;
+      ++patches;
+      EXPECT_EQ(patch.rows, (RowRange{0, 48}));
+      EXPECT_EQ(patch.b.rows(), 48);
+    }
+    EXPECT_EQ(patches, 1) << file << ": q, k and v in one product";
+  }
 }
 
 }  // namespace

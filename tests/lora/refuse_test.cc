@@ -185,6 +185,9 @@ TEST_F(RefuseAdapter, WithoutLoraTensors) {
   AdapterFileBuilder embedding;
   embedding.add("emb_params", {1, 4}, {1, 2, 3, 4});
   EXPECT_THAT(refusal(embedding), HasSubstr("textual inversion"));
+  AdapterFileBuilder flux_embedding;
+  flux_embedding.add("clip_l", {1, 4}, {1, 2, 3, 4}).add("t5xxl", {1, 2}, {1, 2});
+  EXPECT_THAT(refusal(flux_embedding), HasSubstr("textual inversion"));
   AdapterFileBuilder norms;
   norms.add("double_blocks.0.img_attn.norm.query_norm.scale", {8}, std::vector<float>(8, 1));
   EXPECT_THAT(refusal(norms), HasSubstr("model weights"));
