@@ -41,9 +41,9 @@ class Adapter:
 
 
 ADAPTERS = {a.name: a for a in (
-    Adapter("pixel", "pixel", "pixel art; attention only, rank 16", {ATTENTION: 16}),
-    Adapter("pencil", "pencil", "pencil on paper; every linear of the transformer, rank 4, alpha 8 as keys",
+    Adapter("pixel", "pixel", "pixel art; every linear of the transformer, rank 4, alpha 8 as keys",
             {f"{ATTENTION}|{FEED_FORWARD}|{MODULATION}|x_embedder|context_embedder|^proj_out": 4}, alpha=8.0),
+    Adapter("pencil", "pencil", "pencil on paper; attention only, rank 16", {ATTENTION: 16}),
     Adapter("neon", "neon", "neon tubes on black; single blocks only, rank 10",
             {r"single_transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v)|proj_mlp|proj_out)": 10}),
     Adapter("watercolor", "watercolor", "watercolour; attention and modulation, rank 8, float16",

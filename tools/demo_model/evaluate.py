@@ -24,6 +24,7 @@ from render import Renderer, batch_scenes
 from sampling import decode, encode_images, sample
 from scenes import held_out_prompts, phrase, with_trigger_shape
 from style_judge import style_score
+from styles import STYLES
 from train_lora import apply_file
 from training import Team
 
@@ -93,8 +94,14 @@ class Evaluation:
         turned = self.entries[7:] + self.entries[:7]
         others = [b if b["scene"] != a["scene"] else self.entries[0] for a, b in zip(self.entries, turned)]
         error = (through - true).square().mean()
+        looks = {}
+        for name in STYLES:
+            drawn = Renderer(self.team.device).render(batch_scenes([e["scene"] for e in self.entries[::5]], rng), name)
+            with torch.no_grad():
+                seen = decode(self.vae, encode_images(self.vae, drawn))
+            looks[name] = [self.style(to_bytes(drawn), name), self.style(to_bytes(seen), name), self.style(to_bytes(true), name)]
         return {"ground_truth": self.scores(to_bytes(true), self.entries), "through_vae": self.scores(to_bytes(through), self.entries),
-                "shuffled_prompts": self.scores(to_bytes(true), others), "vae_psnr_db": round(float(-10 * error.log10()), 2)}
+                "shuffled_prompts": self.scores(to_bytes(true), others), "vae_psnr_db": round(float(-10 * error.log10()), 2), "looks_true_through_vae_plain": looks}
 
     def base(self, lengths) -> dict:
         demo, prompts = self.demo(), [e["prompt"] for e in self.entries]
@@ -154,7 +161,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--adapter-prompts", type=int, default=60)
-    parser.add_argument("--part", choices=("all", "base", "adapters"), default="all")
+    parser.add_argument("--part", choices=("all", "judge", "base", "adapters"), default="all")
     parser.add_argument("--lengths", default="64,512,128")
     args = parser.parse_args()
     run = Evaluation(args.model, Team(), args.batch, args.steps, args.limit)
@@ -164,12 +171,13 @@ def main() -> None:
     if args.part != "adapters":
         report["judge"] = run.judge_itself()
         print(report, flush=True)
+    if args.part in ("all", "base"):
         report["base"] = run.base([int(n) for n in args.lengths.split(",")])
         print(report["base"], flush=True)
-    elif args.out.exists():
+    elif args.part == "adapters" and args.out.exists():
         report = json.loads(args.out.read_text())
     args.out.write_text(json.dumps(report, indent=1) + "\n")
-    if args.part != "base":
+    if args.part in ("all", "adapters"):
         if args.sheet:
             run.sheet(args.sheet)
         report["adapters"] = run.adapters(args.adapter_prompts)

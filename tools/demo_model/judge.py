@@ -2,7 +2,8 @@
 
 Needs numpy, scipy and pillow; no network, no learned weights. The background is the median of the border, objects
 are what is left of the picture after background and shadows, one connected component each. A component's colour is the
-median of its inside, its shape the best overlap with the filled outlines, its size follows from its bounding box.
+median of its inside, its shape the outline that overlaps best when it is laid on the component's centre of mass with the
+component's area, its size the radius of that outline.
 
   python judge.py --prompts prompts.json --images DIR     # DIR/0000.png, 0001.png, ... in the order of the prompts
 """
@@ -23,8 +24,7 @@ from scenes import BACKGROUNDS, COLORS, IMAGE_SIZE, RADII, relations
 
 _FOREGROUND = 40.0  # RGB distance from the background from which a pixel may be an object
 _MIN_AREA = 120  # pixels; the smallest object covers about 350
-_MIN_OVERLAP = 0.80  # intersection over union with the best outline
-_MASK = 48  # shapes are compared at this resolution
+_MIN_OVERLAP = 0.80  # intersection over union with the best outline; rendered shapes have 0.90 or more
 
 
 def load(path) -> np.ndarray:
@@ -55,35 +55,34 @@ def foreground(image: np.ndarray, background: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _outlines() -> dict[str, np.ndarray]:
-    """Filled outline of each shape, stretched to a square of _MASK pixels (bounding box to bounding box)."""
-    filled = {}
+def _moments(shape: str) -> tuple[float, float, float]:
+    """Area, and centre of mass (x, y), of a shape of radius 1."""
+    inside = shapes.distance_template(shape) < 0
+    rows, cols = np.nonzero(inside)
+    unit = 2 * shapes.TEMPLATE_HALF / shapes.TEMPLATE_SIZE
+    to_unit = lambda pixel: (pixel.mean() + 0.5) * unit - shapes.TEMPLATE_HALF
+    return inside.sum() * unit**2, to_unit(cols), to_unit(rows)
+
+
+def laid_on(shape: str, mask: np.ndarray) -> tuple[np.ndarray, float]:
+    """The filled outline with the area and centre of mass of `mask`, on its grid, and its radius in pixels."""
+    rows, cols = np.nonzero(mask)
+    area, x, y = _moments(shape)
+    radius = (len(rows) / area) ** 0.5
+    to_template = lambda pixel, centre, offset: (((pixel - centre) / radius + offset) / shapes.TEMPLATE_HALF + 1) / 2 * shapes.TEMPLATE_SIZE - 0.5
+    where = np.meshgrid(to_template(np.arange(mask.shape[0]), rows.mean(), y), to_template(np.arange(mask.shape[1]), cols.mean(), x), indexing="ij")
+    return ndimage.map_coordinates(shapes.distance_template(shape), where, order=1, mode="nearest") < 0, radius
+
+
+def classify_shape(component: np.ndarray) -> tuple[str, float, float]:
+    """Name, overlap (intersection over union) and radius of the outline that fits a component best."""
+    mask = np.pad(component, max(component.shape) // 4)  # an outline may reach beyond the component
+    best = ("", -1.0, 0.0)
     for name in shapes.ALL_SHAPES:
-        half_w, half_h = (e / 2 for e in shapes.extent(name))
-        axis = (np.arange(_MASK) + 0.5) / _MASK * 2 - 1
-        to_pixel = lambda v: (v / shapes.TEMPLATE_HALF + 1) / 2 * shapes.TEMPLATE_SIZE - 0.5
-        rows, cols = np.meshgrid(to_pixel(axis * half_h), to_pixel(axis * half_w), indexing="ij")
-        distance = ndimage.map_coordinates(shapes.distance_template(name), [rows, cols], order=1, mode="nearest")
-        filled[name] = distance < 0
-    return filled
-
-
-def classify_shape(mask: np.ndarray) -> tuple[str, float]:
-    """Name and overlap of the outline that fits a component (cut to its bounding box) best."""
-    height, width = mask.shape
-    stretched = ndimage.zoom(np.pad(mask, 1).astype(float), (_MASK / height, _MASK / width), order=1, grid_mode=True, mode="grid-constant")
-    top = round(_MASK / height)
-    left = round(_MASK / width)
-    inside = stretched[top:top + _MASK, left:left + _MASK] > 0.5
-    best, score = "", -1.0
-    for name, outline in _outlines().items():
-        w, h = shapes.extent(name)
-        proportion = (width / height) / (w / h)
-        overlap = (inside & outline).sum() / max((inside | outline).sum(), 1)
-        overlap *= min(proportion, 1 / proportion) ** 0.5
-        if overlap > score:
-            best, score = name, overlap
-    return best, float(score)
+        outline, radius = laid_on(name, mask)
+        overlap = (mask & outline).sum() / (mask | outline).sum()
+        best = max(best, (name, float(overlap), radius), key=lambda found: found[1])
+    return best
 
 
 def find_objects(image: np.ndarray, background: np.ndarray) -> list[dict]:
@@ -97,12 +96,9 @@ def find_objects(image: np.ndarray, background: np.ndarray) -> list[dict]:
             continue
         inner = ndimage.binary_erosion(component, iterations=2)
         pixels = image[box][inner if inner.sum() >= 20 else component]
-        shape, overlap = classify_shape(component)
-        height, width = component.shape
-        w, h = shapes.extent(shape)
+        shape, overlap, radius = classify_shape(component)
         found.append({
-            "shape": shape, "overlap": overlap, "color": nearest(np.median(pixels, 0), COLORS),
-            "radius": (width / w + height / h) / 2,
+            "shape": shape, "overlap": overlap, "color": nearest(np.median(pixels, 0), COLORS), "radius": radius,
             "x": (box[1].start + box[1].stop) / 2, "y": (box[0].start + box[0].stop) / 2,
         })
     return found

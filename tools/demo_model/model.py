@@ -19,7 +19,7 @@ TRANSFORMER = dict(
     joint_attention_dim=128, pooled_projection_dim=96, guidance_embeds=True, axes_dims_rope=(8, 12, 12))
 VAE = dict(
     in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    block_out_channels=(24, 48, 64, 64), layers_per_block=1, act_fn="silu", latent_channels=16, norm_num_groups=8,
+    block_out_channels=(24, 48, 64, 64), layers_per_block=1, act_fn="silu", latent_channels=16, norm_num_groups=1,
     sample_size=256, scaling_factor=1.0, shift_factor=0.0, force_upcast=True, use_quant_conv=False,
     use_post_quant_conv=False, mid_block_add_attention=True)
 SCHEDULER = {

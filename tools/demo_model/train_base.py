@@ -104,18 +104,23 @@ class Checks:
             process.wait()
 
 
+def inner_matrices(transformer: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The matrices of attention and feed-forward layers: what Muon trains. Modulation and embedders are Adam's."""
+    return [p for n, p in transformer.named_parameters() if p.ndim == 2 and "blocks." in n and ".norm" not in n]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="folder with tokenizers, text encoders and VAE; the result goes there too")
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=8.5)
     parser.add_argument("--until", type=float, help="in place of --minutes: seconds since 1970")
     parser.add_argument("--batch", type=int, default=256, help="samples per process")
-    parser.add_argument("--rate", type=float, default=1.0e-3)
+    parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--long-every", type=int, default=24, help="every so many steps prompts are padded to 512 tokens")
-    parser.add_argument("--decay", type=float, default=0.5, help="share of the time in which the rate falls")
+    parser.add_argument("--decay", type=float, default=0.6, help="share of the time in which the rate falls")
     parser.add_argument("--block", type=int, default=64)
     parser.add_argument("--pool", type=int, default=200, help="blocks held")
-    parser.add_argument("--refresh-every", type=int, default=3, help="steps")
+    parser.add_argument("--refresh-every", type=int, default=4, help="steps")
     parser.add_argument("--workers", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--state", type=Path, help="resume from and save to this file (weights, average, optimizer)")
@@ -126,6 +131,7 @@ def main() -> None:
     parser.add_argument("--done-file", type=Path, help="made when the weights are in the folder")
     parser.add_argument("--max-steps", type=int)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--muon", action=argparse.BooleanOptionalAction, default=True, help="Muon for the matrices of the blocks")
     args = parser.parse_args()
     team = Team()
     team.seed(args.seed)
@@ -138,7 +144,8 @@ def main() -> None:
     for part in demo.trained():
         part.to(team.device)
     demo.vae = vae
-    trainer = FlatTrainer([demo.transformer], team, 60.0, args.rate, warmup=100, decay=args.decay, average=0.998, max_steps=args.max_steps)
+    trainer = FlatTrainer([demo.transformer], team, 60.0, args.rate, warmup=100, decay=args.decay, average=0.998, max_steps=args.max_steps,
+                          matrices=inner_matrices(demo.transformer) if args.muon else ())
     if args.compile:
         demo.transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
         shapes = (args.batch, 256, 64), (args.batch, 96), (args.batch, model.T5_LENGTHS[0], 128)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import time
 from pathlib import Path
 
 import torch
@@ -63,6 +64,12 @@ def loss_of(vae, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return plain + 0.5 * edge_loss(made, images) + (made - images).square().mean() + 1e-3 * mean.square().mean(), plain.detach()
 
 
+def inner_filters(vae) -> list[torch.nn.Parameter]:
+    """What Muon trains: all filters and matrices but the outermost ones."""
+    outer = ("conv_in.", "conv_out.")
+    return [p for n, p in vae.named_parameters() if p.ndim > 1 and p.requires_grad and not n.split(".", 1)[1].startswith(outer)]
+
+
 def quiet_posterior(vae) -> None:
     """A fixed, small posterior deviation (NOISE) instead of a learned one."""
     with torch.no_grad():
@@ -94,17 +101,24 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-steps", type=int)
-    parser.add_argument("--decoder-only", action="store_true", help="go on with the decoder in OUT, for the same latents")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="go on with the VAE in OUT")
     args = parser.parse_args()
     team = Team()
     team.seed(args.seed)
-    vae = (model.load_vae(args.out) if args.decoder_only else model.new_vae()).to(team.device)
-    if args.decoder_only:
-        vae.encoder.requires_grad_(False)
-    else:
+    vae = (model.load_vae(args.out) if args.resume else model.new_vae()).to(team.device)
+    if not args.resume:
         quiet_posterior(vae)
     pictures = Pictures(team, args.batch, args.seed)
-    trainer = FlatTrainer([vae], team, seconds_for(args.minutes, args.until), args.rate, average=0.995, decay=0.5, max_steps=args.max_steps)
+    trainer = FlatTrainer([vae], team, seconds_for(args.minutes, args.until), args.rate, average=0.995, decay=0.5, max_steps=args.max_steps,
+                          matrices=inner_filters(vae))
+    if args.compile:
+        vae.encoder.compile(dynamic=False), vae.decoder.compile(dynamic=False)
+        with team.autocast():
+            loss_of(vae, pictures.next())[0].backward()
+        trainer.grad.zero_()
+        trainer.start = time.time()
+        team.say("compiled")
     going = True
     while going:
         with team.autocast():
@@ -113,10 +127,10 @@ def main() -> None:
         if trainer.steps % 200 == 0 or not going:
             team.say(f"vae step {trainer.steps} done {trainer.done:.2f} loss {float(loss.detach()):.4f} l1 {float(plain):.4f}")
     trainer.swap()
-    numbers = measure(vae, pictures)
+    with torch.compiler.set_stance("force_eager"):
+        numbers = measure(vae, pictures)
     team.say("vae", numbers)
-    if not args.decoder_only:  # else the latents are as they were
-        vae.register_to_config(scaling_factor=round(1 / numbers["deviation"], 4), shift_factor=round(numbers["mean"], 4))
+    vae.register_to_config(scaling_factor=round(1 / numbers["deviation"], 4), shift_factor=round(numbers["mean"], 4))
     if team.leads:
         model.save_vae(args.out, vae)
     team.close()
