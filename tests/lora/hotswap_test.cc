@@ -162,7 +162,8 @@ TEST_F(HotSwapTest, FailedStagesChangeNothing) {
   foreign = *b;
   foreign.patches.back().a = Matrix::of(1, 999, std::vector<float>(999));
   EXPECT_THAT(refused({{std::make_shared<Adapter>(foreign)}}), HasSubstr("read for another model"));
-  const auto bad = AdapterFileBuilder().pair("transformer.context_embedder", 2, 999, 16).write(folder_ / "bad.safetensors");
+  const auto bad =
+      AdapterFileBuilder().pair("transformer.context_embedder", 2, 999, 16).write(folder_ / "bad.safetensors");
   error_of(ErrorCode::bad_file, [&] { read_adapter(bad, model_.target); });
   EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { model_.swap->set_scales({1, 2}); }), HasSubstr("expected 1"));
   EXPECT_EQ(model_.run(), before);
