@@ -73,6 +73,9 @@ constexpr std::array kSuffixes = {
     Suffix{".boft_R", KeyPart::unsupported, "BOFT"},
     Suffix{".rescale", KeyPart::unsupported, "OFT"},
     Suffix{".on_input", KeyPart::unsupported, "IA3"},
+    Suffix{".ia3_l", KeyPart::unsupported, "IA3"},
+    Suffix{".vera_lambda_b", KeyPart::unsupported, "VeRA"},
+    Suffix{".vera_lambda_d", KeyPart::unsupported, "VeRA"},
     Suffix{".scale", KeyPart::scale},
     Suffix{".weight", KeyPart::weight},
 };
@@ -172,6 +175,11 @@ std::string_view format_of(const Prefix& prefix, NameSystem system) {
 }
 
 }  // namespace
+
+std::string_view without_prefixes(std::string_view key) {
+  take_prefixes(key);
+  return key;
+}
 
 std::optional<AdapterKey> parse_adapter_key(std::string_view key) {
   if (key.starts_with("bundle_emb.")) return AdapterKey{.name = key, .part = KeyPart::unused};

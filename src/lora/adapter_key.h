@@ -46,6 +46,9 @@ struct AdapterKey {
   std::string_view format;     // who spells keys so: "kohya"; empty when several do
 };
 
+// The key from its module on.
+std::string_view without_prefixes(std::string_view key);
+
 // Takes a key apart; nothing when it does not end like a key of an adapter. Views are of `key` and of constants.
 std::optional<AdapterKey> parse_adapter_key(std::string_view key);
 

@@ -7,6 +7,7 @@
 #include "lora/delta.h"
 #include "lora/file_metadata.h"
 #include "lora/messages.h"
+#include "lora/recognise.h"
 
 namespace fx {
 namespace {
@@ -74,15 +75,30 @@ void name_family(AdapterFile& file) {
   AdapterReport& report = file.report;
   const bool transformer = report.modules.contains(Component::transformer);
   const TransformerSizes sizes = sizes_of(file);
-  report.family = transformer ? "FLUX.1" : "text encoders only, which FLUX.1 shares with other families";
+  report.family = transformer ? kFlux1 : "text encoders only, which FLUX.1 shares with other families";
   if (!transformer && !report.modules.empty()) {
     note(report.warnings, "the file changes text encoders only; the transformer stays as it is");
   }
-  if (!transformer || !sizes.beyond_flux()) return;
   const std::string_view family = likely_family(sizes);
+  if (!transformer || (family.empty() && !sizes.beyond_flux()) || family == kFlux1) return;
   report.family = family.empty() ? "another family with FLUX.1's names" : family;
-  note(report.warnings, fmt::format("it has blocks beyond those of FLUX.1 ({} double, {} single): it looks like {}",
-                                    sizes.double_blocks, sizes.single_blocks, report.family));
+  if (sizes.beyond_flux()) {
+    note(report.warnings, fmt::format("it has blocks beyond those of FLUX.1 ({} double, {} single): it looks like {}",
+                                      sizes.double_blocks, sizes.single_blocks, report.family));
+  } else {
+    note(report.warnings, fmt::format("its sizes are those of {}, not of FLUX.1", family));
+  }
+}
+
+void warn_of_control_image(AdapterFile& file) {
+  constexpr int64_t kChannels = 64;  // packed latents of all published models
+  for (const FileModule& module : file.modules) {
+    const int64_t in = shape_of(module.delta)->columns;
+    if (module.place.canonical != "img_in" || module.is_bias() || in <= kChannels) continue;
+    note(file.report.warnings, fmt::format("it is for control images (Canny, Depth): the last {} of the {} channels of "
+                                           "its image input can be applied only to a model that has them",
+                                           in - kChannels, in));
+  }
 }
 
 void warn_of_leftovers(AdapterReport& report) {
@@ -108,6 +124,7 @@ void describe(AdapterFile& file) {
   report.trigger_words = trigger_words_of(report.metadata);
   for (const std::string& sentence : other_base_models(report.metadata)) note(report.warnings, sentence);
   warn_of_leftovers(report);
+  warn_of_control_image(file);
 }
 
 TransformerSizes sizes_of(const AdapterFile& file) {
@@ -119,7 +136,10 @@ TransformerSizes sizes_of(const AdapterFile& file) {
     int64_t& blocks = single ? sizes.single_blocks : sizes.double_blocks;
     blocks = std::max(blocks, place.block + 1);
     const bool attention = place.canonical.ends_with("_attn.qkv") || place.canonical.ends_with(".linear1");
-    if (attention && !module.is_bias()) sizes.width = shape_of(module.delta)->columns;
+    if (!attention || module.is_bias()) continue;
+    const DeltaShape shape = *shape_of(module.delta);
+    sizes.width = shape.columns;
+    if (single && place.part == FusedPart::all) sizes.linear1 = shape.rows;
   }
   return sizes;
 }

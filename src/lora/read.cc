@@ -66,9 +66,10 @@ class AdapterReader {
   void sort_key(const TensorInfo& info) {
     const auto key = parse_adapter_key(info.name);
     if (!key) return file_.report.unmatched.push_back(info.name);
-    if (key->part == KeyPart::unsupported && !unsupported_) {
+    if (key->part == KeyPart::unsupported) {
       unsupported_ = &info;
       unsupported_algorithm_ = key->algorithm;
+      return;
     }
     is_adapter_ = is_adapter_ || (key->part != KeyPart::weight && key->part != KeyPart::scale &&
                                   key->part != KeyPart::alpha && key->part != KeyPart::unused);

@@ -5,12 +5,13 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "lora/adapter_key.h"
 #include "lora/messages.h"
 
 namespace fx {
 namespace {
 
-// A text that only keys of one kind contain. '^' in front: at the beginning of the key.
+// A text that only keys of one kind contain. '^' in front: at the beginning of the key, with its prefix or without.
 struct Sign {
   std::string_view text, meaning;
 };
@@ -42,15 +43,22 @@ constexpr std::array kFamilies = {
     Sign{"img_mlp.net", kQwen},
     Sign{"txt_mlp.net", kQwen},
     Sign{"img_mlp_net", kQwen},
+    Sign{"txt_mlp_net", kQwen},
     Sign{"img_mod.1", kQwen},
+    Sign{"txt_mod.1", kQwen},
     Sign{"img_mod_1.", kQwen},
+    Sign{"txt_mod_1.", kQwen},
     Sign{"token_refiner", kHunyuan},
-    Sign{"img_mlp_fc1", kHunyuan},
-    Sign{"img_mlp.fc1", kHunyuan},
-    Sign{"^lora_unet_blocks_", kWan},
+    Sign{".img_attn_qkv", kHunyuan},  // FLUX.1 has it with dots only or underscores only
+    Sign{".txt_attn_qkv", kHunyuan},
+    Sign{".img_attn_proj", kHunyuan},
+    Sign{".txt_attn_proj", kHunyuan},
+    Sign{"img_mlp_fc", kHunyuan},
+    Sign{"txt_mlp_fc", kHunyuan},
+    Sign{"img_mlp.fc", kHunyuan},
+    Sign{"txt_mlp.fc", kHunyuan},
+    Sign{"^blocks_", kWan},
     Sign{"^blocks.", kWan},
-    Sign{"^diffusion_model.blocks.", kWan},
-    Sign{"^transformer.blocks.", kWan},
     Sign{"distilled_guidance_layer", "Chroma"},
 };
 
@@ -70,8 +78,9 @@ constexpr std::array kOthers = {
 };
 
 bool shows(std::string_view key, const Sign& sign) {
-  if (sign.text.starts_with('^')) return key.starts_with(sign.text.substr(1));
-  return key.find(sign.text) != std::string_view::npos;
+  if (!sign.text.starts_with('^')) return key.find(sign.text) != std::string_view::npos;
+  const std::string_view start = sign.text.substr(1);
+  return key.starts_with(start) || without_prefixes(key).starts_with(start);
 }
 
 struct Finding {
@@ -92,12 +101,17 @@ Finding look_for(const Signs& signs, const std::vector<std::string>& keys) {
 struct Family {
   std::string_view name;
   TransformerSizes sizes;
+  bool fits(const TransformerSizes& found) const {
+    return found.double_blocks <= sizes.double_blocks && found.single_blocks <= sizes.single_blocks &&
+           (found.linear1 == 0 || sizes.linear1 == 0 || found.linear1 == sizes.linear1);
+  }
 };
 
 // Published models; of two that fit, the first.
 constexpr std::array kPublished = {
-    Family{"FLUX.1", {3072, 19, 38}},
-    Family{kHunyuan, {3072, 20, 40}},
+    Family{kFlux1, {3072, 19, 38, 7 * 3072}},
+    Family{kHunyuan, {3072, 20, 40, 7 * 3072}},
+    Family{kFlux2, {3072, 5, 20, 9 * 3072}},
     Family{kQwen, {3072, 60, 0}},
     Family{kStableDiffusion3, {1536, 24, 0}},
     Family{"Stable Diffusion 3.5 Large", {2432, 38, 0}},
@@ -116,10 +130,8 @@ std::string_view likely_family(const TransformerSizes& sizes) {
   const bool known_width =
       std::ranges::any_of(kPublished, [&](const Family& family) { return family.sizes.width == sizes.width; });
   if (!known_width && !sizes.beyond_flux()) return {};
-  for (const auto& [family, published] : kPublished) {
-    const bool enough =
-        sizes.double_blocks <= published.double_blocks && sizes.single_blocks <= published.single_blocks;
-    if (enough && (!known_width || published.width == sizes.width)) return family;
+  for (const Family& family : kPublished) {
+    if (family.fits(sizes) && (!known_width || family.sizes.width == sizes.width)) return family.name;
   }
   return {};
 }

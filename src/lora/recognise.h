@@ -8,6 +8,8 @@
 
 namespace fx {
 
+constexpr std::string_view kFlux1 = "FLUX.1";
+
 // Throws unsupported when a key belongs to another model family only, naming it and the key; returns otherwise.
 void refuse_other_family(const std::vector<std::string>& keys, const std::string& label);
 
@@ -19,6 +21,7 @@ struct TransformerSizes {
   int64_t width = 0;          // of the hidden states; 0 when unknown
   int64_t double_blocks = 0;  // the highest index and one
   int64_t single_blocks = 0;
+  int64_t linear1 = 0;  // rows of the fused layer of the single blocks; 0 when unknown
 
   bool beyond_flux() const;  // more blocks than FLUX.1 has
 };

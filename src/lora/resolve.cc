@@ -25,7 +25,7 @@ LowRank with_halves_exchanged(const LowRank& pair) { return {pair.a, pair.b.with
 class Resolver {
  public:
   Resolver(AdapterFile file, const AdapterTarget& target, AbsentComponents absent)
-      : file_(std::move(file)), target_(target), absent_(absent), family_(likely_family(sizes_of(file_))) {}
+      : file_(std::move(file)), target_(target), absent_(absent), sizes_(sizes_of(file_)) {}
 
   Adapter run() {
     for (FileModule& module : file_.modules) resolve(module);
@@ -88,7 +88,13 @@ class Resolver {
           in_quotes(module.keys[0]), family());
   }
 
-  std::string family() const { return family_.empty() ? "" : fmt::format(", by its sizes {}", family_); }
+  std::string family() const {
+    const std::string_view family = likely_family(sizes_);
+    const auto slot = target_.find_slot(Component::transformer, "single_blocks.0.linear1");
+    const bool same_width = slot && target_.slots()[*slot].slot->in == sizes_.width;
+    if (family.empty() || (family == kFlux1 && same_width)) return "";
+    return fmt::format(", by its sizes {}", family);
+  }
 
   void check_sizes(FileModule& module, const Place& place) {
     const DeltaShape found = *shape_of(module.delta);
@@ -145,7 +151,7 @@ class Resolver {
   AdapterFile file_;
   const AdapterTarget& target_;
   AbsentComponents absent_;
-  std::string_view family_;  // whose published sizes the file has
+  TransformerSizes sizes_;  // of the file
   Adapter adapter_;
 };
 

@@ -249,6 +249,18 @@ TEST_F(ReadAdapter, WarnsOfBlocksBeyondFluxWhileNoModelIsKnown) {
   const AdapterFile file = read_adapter_file(builder.write(folder_ / "a.safetensors"));
   EXPECT_THAT(file.report.warnings, ElementsAre(HasSubstr("HunyuanVideo")));
   EXPECT_EQ(file.report.family, "HunyuanVideo");
+  AdapterFileBuilder wide;
+  wide.pair("diffusion_model.double_blocks.0.img_attn.qkv", 1, 6144, 18432);
+  const AdapterReport report = read_adapter_file(wide.write(folder_ / "b.safetensors")).report;
+  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("sizes are those of FLUX.2")));
+  EXPECT_EQ(report.family, "FLUX.2");
+}
+
+TEST_F(ReadAdapter, WarnsOfControlImagesWhileNoModelIsKnown) {
+  AdapterFileBuilder builder;
+  builder.pair("img_in", 1, 128, 3072);
+  const AdapterFile file = read_adapter_file(builder.write(folder_ / "a.safetensors"));
+  EXPECT_THAT(file.report.warnings, ElementsAre(HasSubstr("control images (Canny, Depth): the last 64 of the 128")));
 }
 
 TEST_F(ReadAdapter, CountsWhatCannotStayLowRank) {

@@ -57,7 +57,12 @@ TEST_F(RefuseAdapter, OfAnotherFamilyByName) {
            {"transformer.double_stream_modulation_img.linear.lora_A.weight", "FLUX.2"},
            {"transformer.transformer_blocks.0.img_mlp.net.0.proj.lora_A.weight", "Qwen-Image"},
            {"transformer.context_embedder.token_refiner.x.lora_A.weight", "HunyuanVideo"},
+           {"transformer_blocks.0.txt_mod.1.lora_A.weight", "Qwen-Image"},
+           {"diffusion_model.double_blocks.0.img_attn_qkv.lora_A.weight", "HunyuanVideo"},
+           {"lora_unet_double_blocks_0_txt_mlp_fc2.lora_down.weight", "HunyuanVideo"},
            {"diffusion_model.blocks.0.self_attn.q.lora_A.weight", "Wan"},
+           {"base_model.model.diffusion_model.blocks.0.self_attn.q.lora_A.weight", "Wan"},
+           {"lycoris_blocks_0_self_attn_q.lokr_w1", "Wan"},
            {"distilled_guidance_layer.in_proj.lora_A.weight", "Chroma"}}) {
     EXPECT_THAT(refusal_of_key(key), AllOf(HasSubstr("adapter of another model family (" + family), HasSubstr(key)));
   }
@@ -106,6 +111,8 @@ TEST_F(RefuseAdapter, NamesTheFamilyByItsSizes) {
   EXPECT_THAT(family("transformer.transformer_blocks.23.attn.to_q", 1536, 1536), HasSubstr("Stable Diffusion 3"));
   EXPECT_THAT(family("transformer.transformer_blocks.0.attn.to_q", 2432, 2432), HasSubstr("Stable Diffusion 3.5"));
   EXPECT_THAT(family("diffusion_model.double_blocks.1.img_attn.qkv", 6144, 18432), HasSubstr("FLUX.2"));
+  EXPECT_THAT(family("diffusion_model.single_blocks.0.linear1", 3072, 9 * 3072), HasSubstr("FLUX.2"));
+  EXPECT_THAT(family("diffusion_model.single_blocks.0.linear1", 3072, 7 * 3072), HasSubstr("FLUX.1"));
   EXPECT_THAT(family("transformer.transformer_blocks.0.attn.to_q", 3072, 3072), HasSubstr("FLUX.1"));
   AdapterFileBuilder hunyuan;
   hunyuan.pair("diffusion_model.double_blocks.19.img_attn.qkv", 1, 3072, 9216);
@@ -123,11 +130,16 @@ TEST_F(RefuseAdapter, WithAnUnsupportedAlgorithm) {
                                                         {".oft_blocks", "OFT"},
                                                         {".oft_diag", "OFT"},
                                                         {".boft_R", "BOFT"},
+                                                        {".ia3_l", "IA3"},
+                                                        {".vera_lambda_d", "VeRA"},
                                                         {".on_input", "IA3"}}) {
     EXPECT_THAT(refusal_of_key(kQ + suffix),
                 AllOf(HasSubstr(algorithm), HasSubstr("not supported"), HasSubstr(suffix)));
   }
   EXPECT_THAT(refusal_of_key("oft_unet_double_blocks_0_img_attn_qkv.oft_diag"), HasSubstr("OFT"));
+  AdapterFileBuilder glora;  // several parts of one module
+  for (const char* part : {".a1.weight", ".a2.weight", ".b1.weight"}) glora.random(kQ + part, {2, 2}, part);
+  EXPECT_THAT(refusal(glora, ErrorCode::unsupported), HasSubstr("GLoRA"));
 }
 
 // A part of LoHa, LoKr or DoRA without the others, or of sizes that do not fit.
