@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "io/mmap_file.h"
+#include "io/printable.h"
 
 namespace fx {
 
@@ -11,7 +12,7 @@ nlohmann::json read_json_file(const std::filesystem::path& path) {
   try {
     return nlohmann::json::parse(text, text + file.bytes().size());
   } catch (const nlohmann::json::exception& error) {
-    fail(ErrorCode::bad_file, "{}: expected JSON: {}", path.string(), error.what());
+    fail(ErrorCode::bad_file, "{}: expected JSON: {}", path.string(), printable(error.what()));
   }
 }
 

@@ -16,8 +16,8 @@ struct Kind {
 
 constexpr Kind kKinds[] = {
     {"version https://git-lfs", "a git-LFS pointer; fetch the real file with 'git lfs pull'"},
-    {"<!doctype html", "a web page; the download address was wrong, or asks for a login"},
-    {"<html", "a web page; the download address was wrong, or asks for a login"},
+    {"<!doctype html", "a web page (HTML); the download address was wrong, or asks for a login"},
+    {"<html", "a web page (HTML); the download address was wrong, or asks for a login"},
     {"<?xml", "an XML page; the download address was wrong, or asks for a login"},
     {"gguf", "a GGUF file, which fluxswap does not read here"},
     {"pk\x03\x04", "a zip archive, as PyTorch writes .bin, .pt and .ckpt files; convert it to .safetensors"},

@@ -46,7 +46,7 @@ class HeaderReader {
   bool start_array(size_t);
   bool end_array();
   bool parse_error(size_t position, const std::string&, const nlohmann::json::exception& error) {
-    refuse("the header is not valid JSON (at its byte {}): {}", position, error.what());
+    refuse("the header is not valid JSON (at its byte {}): {}", position, printable(error.what()));
   }
 
  private:

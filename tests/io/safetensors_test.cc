@@ -15,13 +15,13 @@ namespace {
 
 using namespace std::string_literals;
 using test::as_bytes;
-using ::testing::ElementsAre;
 using test::error_of;
-using ::testing::HasSubstr;
 using test::length_prefix;
 using test::safetensors_file;
 using test::TempFolder;
 using test::valid_file;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 std::string refusal(const std::string& file) {
   return error_of(ErrorCode::bad_file, [&] { parse_safetensors(as_bytes(file), "x.safetensors"); });
@@ -82,7 +82,7 @@ struct BadHeader {
 constexpr BadHeader kBadHeaders[] = {
     {"{\"t\":", "", "not valid JSON"},
     {"{} x", "", "not valid JSON"},
-    {"{\"\xff\":1}", "", "not valid JSON"},
+    {"{\"\xff\":1}", "", "last read: '\"\\xff'"},
     {"[]", "", "does not begin with '{'"},
     {" {}", "", "does not begin with '{'"},
     {R"({"t":3})", "", "tensor 't': expected an object with dtype, shape and data_offsets, found 3"},
