@@ -13,12 +13,15 @@ DType parse_dtype(const std::string& text) {
   throw UsageError(fmt::format("--dtype: expected f32, f16 or bf16, found '{}'", text));
 }
 
+constexpr const char* kStrict = "fail when a part of the adapter matches nothing, instead of warning";
+
 void add_lora_inspect(CLI::App& lora, Action& action) {
   auto o = std::make_shared<LoraInspectOptions>();
   CLI::App* command = lora.add_subcommand("inspect", "say what an adapter file holds");
   OptionSet options(*command);
   options.path("FILE", "", "adapter, a .safetensors file or a PEFT folder", o->file)->required();
   options.path("--model", "DIR", "also say which keys match this model, and how much its weights change", o->model);
+  options.flag("--strict", kStrict, o->strict);
   options.json(o->json);
   command->callback([o, &action] { action = [o] { run_lora_inspect(*o); }; });
 }
@@ -37,6 +40,7 @@ void add_lora_convert(CLI::App& lora, Action& action) {
             "write what the adapter adds to each parameter at scale 1, in f32, also where that is not low-rank",
             o->dense)
       ->excludes(dtype);
+  options.flag("--strict", kStrict, o->strict);
   options.json(o->json);
   command->footer(
       "\nThe same adapter gives the same tensors, whatever its format: modules have the names of diffusers, alpha is\n"

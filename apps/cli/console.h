@@ -29,6 +29,9 @@ void print_error(std::string_view message);
 // Line breaks and other control characters as spaces; runs of them as one.
 std::string one_line(std::string_view text);
 
+// "1 module", "3 modules".
+std::string plural(size_t count, std::string_view noun);
+
 // `text` itself if it is UTF-8, else with replacement characters.
 std::string valid_utf8(const std::string& text);
 

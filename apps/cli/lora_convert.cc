@@ -20,9 +20,8 @@ void warn(const Adapter& adapter, const std::string& model) {
   const AdapterReport& report = adapter.report;
   for (const std::string& warning : report.warnings) log(LogLevel::warning, one_line(warning));
   if (report.unmatched.empty()) return;
-  log_warning("{} {} nothing in {} and {} left out: {}", report.unmatched.size(),
-              report.unmatched.size() == 1 ? "key that matches" : "keys that match", model,
-              report.unmatched.size() == 1 ? "is" : "are", listed(report.unmatched));
+  log_warning("left out, because nothing in {} matches: {}: {}", model, plural(report.unmatched.size(), "key"),
+              listed(report.unmatched, report.unmatched.size()));
 }
 
 Conversion write(const LoraConvertOptions& o, const Adapter& adapter, const AdapterModel& model) {
@@ -52,11 +51,14 @@ void run_lora_convert(const LoraConvertOptions& o) {
   const AdapterModel model(o.model);
   const Adapter adapter =
       resolve_adapter(read_adapter_file(adapter_file(o.in)), model.target(), AbsentComponents::kept);
+  if (o.strict) require_complete(adapter.report, o.in);
   warn(adapter, model.name());
   const Conversion done = write(o, adapter, model);
   if (o.json) return print_json(to_json(o, adapter, done));
-  if (o.dense) return write_out("{}: differences of {} parameters, {}\n", o.out.string(), done.modules, name(o.dtype));
-  write_out("{}: {} modules, rank {}, {}\n", o.out.string(), done.modules, adapter.report.rank_summary(),
+  if (o.dense) {
+    return write_out("{}: differences of {}, {}\n", o.out.string(), plural(done.modules, "parameter"), name(o.dtype));
+  }
+  write_out("{}: {}, rank {}, {}\n", o.out.string(), plural(done.modules, "module"), adapter.report.rank_summary(),
             name(o.dtype));
 }
 

@@ -33,7 +33,12 @@ Inspection inspect(const LoraInspectOptions& o) {
   AdapterFile file = read_adapter_file(adapter_file(o.file));
   Inspection result{.name = file.name, .hash = file.hash, .report = file.report};
   for (const FileModule& module : file.modules) result.scales.insert(module.scale);
-  if (o.model.empty()) return result;
+  if (o.model.empty()) {  // the names alone decide
+    for (const FileModule& module : file.modules) {
+      result.report.matched.insert(result.report.matched.end(), module.keys.begin(), module.keys.end());
+    }
+    return result;
+  }
   const AdapterModel model(o.model);
   const Adapter adapter = resolve_adapter(std::move(file), model.target(), AbsentComponents::kept);
   result.report = adapter.report;
@@ -101,16 +106,18 @@ json to_json(const LoraInspectOptions& o, const Inspection& found) {
                  {"targets", report.targets},
                  {"dense", dense},
                  {"dtypes", report.dtypes},
+                 {"matched", report.matched},
                  {"unmatched", report.unmatched},
                  {"ignored", report.ignored},
                  {"warnings", report.warnings},
                  {"trigger_words", report.trigger_words},
                  {"metadata", report.metadata},
-                 {"counts", {{"unmatched", report.unmatched.size()}, {"ignored", report.ignored.size()}}}};
+                 {"counts",
+                  {{"matched", report.matched.size()},
+                   {"unmatched", report.unmatched.size()},
+                   {"ignored", report.ignored.size()}}}};
   if (found.model.empty()) return result;
   result["model"] = {{"folder", o.model.string()}, {"name", found.model}};
-  result["matched"] = report.matched;
-  result["counts"]["matched"] = report.matched.size();
   result["norms"] = norms_json(found.norms);
   return result;
 }
@@ -129,8 +136,7 @@ std::string counted(const std::map<Value, size_t>& counts) {
   std::string text;
   for (size_t i = 0; i < std::min(sorted.size(), kListed); ++i) {
     const auto& [value, count] = sorted[i];
-    text +=
-        fmt::format("{}{:.6g} ({} module{})", i ? ", " : "", static_cast<double>(value), count, count == 1 ? "" : "s");
+    text += fmt::format("{}{:.6g} ({})", i ? ", " : "", static_cast<double>(value), plural(count, "module"));
   }
   return sorted.size() > kListed ? text + ", ..." : text;
 }
@@ -145,16 +151,16 @@ void row(std::string_view label, const std::string& value) {
 }
 
 void print_contents(const AdapterReport& report) {
-  for (const auto& [component, modules] : report.modules) row(name(component), fmt::format("{} modules", modules));
+  for (const auto& [component, modules] : report.modules) row(name(component), plural(modules, "module"));
   row("rank", counted(report.ranks));
   std::string alphas = counted(report.alphas);
   if (report.without_alpha > 0 && !report.ranks.empty()) {
-    alphas += fmt::format("{}none for {} modules: scale 1", alphas.empty() ? "" : ", ", report.without_alpha);
+    alphas += fmt::format("{}none for {}: scale 1", alphas.empty() ? "" : ", ", plural(report.without_alpha, "module"));
   }
   row("alpha", alphas);
   for (const auto& [kind, cost] : report.dense) {
-    row("not low-rank", fmt::format("{}: {} parameters, merged into the weights; {} more memory to undo it", kind,
-                                    cost.parameters, size_text(cost.bytes)));
+    row("not low-rank", fmt::format("{}: {}, merged into the weights; {} more memory to undo it", kind,
+                                    plural(cost.parameters, "parameter"), size_text(cost.bytes)));
   }
   row("trigger words", fmt::format("{}", fmt::join(report.trigger_words, ", ")));
   for (const auto& [target, modules] : report.targets) row("target", fmt::format("{} x {}", modules, target));
@@ -181,12 +187,10 @@ void print_table(const LoraInspectOptions& o, const Inspection& found) {
   row("AutoV2", found.hash.autov2());
   row("AutoV3", found.hash.autov3());
   print_contents(report);
-  if (!found.model.empty()) {
-    row("model", found.model);
-    row("matched", fmt::format("{} keys", report.matched.size()));
-    print_norms(found.norms);
-  }
-  if (!found.model.empty() || !report.unmatched.empty()) row("unmatched", listed(report.unmatched));
+  row("model", found.model);
+  row("matched", plural(report.matched.size(), "key") + (found.model.empty() ? ", by their names alone" : ""));
+  print_norms(found.norms);
+  row("unmatched", listed(report.unmatched));
   if (!report.ignored.empty()) row("ignored", listed(report.ignored));
   for (const auto& [key, value] : report.metadata) {
     row("metadata",
@@ -198,6 +202,7 @@ void print_table(const LoraInspectOptions& o, const Inspection& found) {
 
 void run_lora_inspect(const LoraInspectOptions& o) {
   const Inspection found = inspect(o);
+  if (o.strict) require_complete(found.report, o.file);
   if (o.json) return print_json(to_json(o, found));
   print_table(o, found);
   for (const std::string& warning : found.report.warnings) log(LogLevel::warning, one_line(warning));

@@ -62,6 +62,7 @@ struct GridOptions {
 
 struct LoraInspectOptions {
   Path file, model;
+  bool strict = false;
   bool json = false;
 };
 
@@ -69,6 +70,7 @@ struct LoraConvertOptions {
   Path in, out, model;
   DType dtype = DType::f32;
   bool dense = false;  // the differences of whole parameters
+  bool strict = false;
   bool json = false;
 };
 

@@ -28,7 +28,7 @@ std::unique_ptr<Engine> open_engine(const EngineOptions& options, ProgressBar& b
 
 void check_strict(Engine& engine, const AdapterOptions& options, const std::vector<AdapterChoice>& choices) {
   if (!options.strict) return;
-  for (const AdapterChoice& choice : choices) require_complete(*engine.library().get(choice.file));
+  for (const AdapterChoice& choice : choices) require_complete(engine.library().get(choice.file)->report, choice.file);
 }
 
 AdapterChange use_adapters(Engine& engine, const AdapterOptions& options, ProgressBar& bar) {

@@ -181,10 +181,10 @@ Adapter read_adapter(const fs::path& path, const AdapterTarget& target) {
   return resolve_adapter(read_adapter_file(path), target);
 }
 
-void require_complete(const Adapter& adapter) {
-  const std::vector<std::string>& keys = adapter.report.unmatched;
-  check(keys.empty(), ErrorCode::bad_file, "{}: {} of its keys {} no place in this model: {}", adapter.path.string(),
-        keys.size(), keys.size() == 1 ? "has" : "have", listed(keys, keys.size()));
+void require_complete(const AdapterReport& report, const fs::path& path) {
+  const std::vector<std::string>& keys = report.unmatched;
+  check(keys.empty(), ErrorCode::bad_file, "{}: {} of its keys {} nothing: {}", path.string(), keys.size(),
+        keys.size() == 1 ? "matches" : "match", listed(keys, keys.size()));
 }
 
 }  // namespace fx

@@ -68,7 +68,7 @@ Adapter resolve_adapter(AdapterFile file, const AdapterTarget& target,
 // Both steps.
 Adapter read_adapter(const std::filesystem::path& path, const AdapterTarget& target);
 
-// Throws bad_file naming the keys for which the model has no place, if there are any.
-void require_complete(const Adapter& adapter);
+// Throws bad_file naming the keys of the file at `path` that match nothing, if there are any.
+void require_complete(const AdapterReport& report, const std::filesystem::path& path);
 
 }  // namespace fx

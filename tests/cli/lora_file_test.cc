@@ -57,13 +57,28 @@ TEST_F(LoraFileTest, InspectTellsEverything) {
   for (const auto& [component, count] : json.at("components").items()) listed += count.get<size_t>();
   EXPECT_EQ(modules, listed);
   const auto alone = inspect(all_, false);
-  EXPECT_EQ(alone.at("counts"), (nlohmann::json{{"unmatched", 0}, {"ignored", 0}}));
-  EXPECT_FALSE(alone.contains("matched"));
+  EXPECT_EQ(alone.at("counts"), json.at("counts"));
+  EXPECT_EQ(alone.at("matched").size(), json.at("matched").size());
   EXPECT_FALSE(alone.at("scales").empty());
   const std::string text = expect_success({"lora", "inspect", all_, "--model", model_.string()});
   for (const char* part : {"base model     FLUX.1", "AutoV3", "rank", "alpha", "delta norm", "most in", "matched"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
+}
+
+TEST_F(LoraFileTest, StrictRefusesWhatMatchesInPart) {
+  Tensors tensors = read_tensors(all_);
+  tensors["transformer.stray.lora_A.weight"] = {"stray", {1, 1}, {1}};
+  write_tensors(temp_ / "part.safetensors", tensors);
+  const Arguments inspect = {"lora", "inspect", path("part.safetensors")};
+  const Arguments convert = {"lora", "convert", path("part.safetensors"), path("x"), "--model", model_.string()};
+  for (Arguments arguments : {inspect, convert}) {
+    arguments.push_back("--strict");
+    expect_failure(1, arguments, {"1 of its keys matches nothing", "transformer.stray.lora_A.weight"});
+  }
+  const CommandResult lenient = run_fluxswap(convert);
+  EXPECT_EQ(lenient.status, 0);
+  EXPECT_THAT(lenient.err, HasSubstr("transformer.stray.lora_A.weight"));
 }
 
 TEST_F(LoraFileTest, InspectMeasuresTheDelta) {

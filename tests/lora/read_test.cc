@@ -193,8 +193,8 @@ TEST_F(ReadAdapter, ReportsWhatItFound) {
   EXPECT_THAT(report.alphas, UnorderedElementsAre(Pair(1.0, 1)));
   EXPECT_EQ(report.without_alpha, 2u);
   EXPECT_THAT(report.formats, UnorderedElementsAre(Pair("PEFT/diffusers", 7)));
-  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { require_complete(adapter); }),
-              AllOf(HasSubstr("4 of its keys have no place"), HasSubstr("transformer.alone.alpha"),
+  EXPECT_THAT(error_of(ErrorCode::bad_file, [&] { require_complete(adapter.report, adapter.path); }),
+              AllOf(HasSubstr("4 of its keys match nothing"), HasSubstr("transformer.alone.alpha"),
                     HasSubstr("no_such.layer.lora_A"), HasSubstr("blocks.0.extra")));
   EXPECT_THAT(report.ranks, UnorderedElementsAre(Pair(2, 2), Pair(6, 1)));
   EXPECT_EQ(report.rank_summary(), "2 to 6");
