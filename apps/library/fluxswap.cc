@@ -1,6 +1,7 @@
 // The public library: include/fluxswap/fluxswap.h over the engine.
 #include "fluxswap/fluxswap.h"
 
+#include <mutex>
 #include <utility>
 
 #include "backends/make_ops.h"
@@ -15,9 +16,7 @@ template <class Work>
 auto translated(Work work) {
   try {
     return work();
-  } catch (const fx::Error& error) {
-    throw Error(error.what());
-  } catch (const std::bad_alloc&) {
+  } catch (const fx::Error& error) { throw Error(error.what()); } catch (const std::bad_alloc&) {
     throw Error("out of memory");
   } catch (const std::exception& error) {  // the operating system's: files, threads
     throw Error(error.what());
@@ -36,12 +35,46 @@ fx::Request to_internal(const Request& request) {
   return result;
 }
 
+std::vector<fx::AdapterChoice> to_internal(const std::vector<Adapter>& adapters) {
+  std::vector<fx::AdapterChoice> choices;
+  for (const Adapter& adapter : adapters) {
+    fx::AdapterSettings settings{.scale = adapter.scale,
+                                 .text_encoder_scale = adapter.text_encoder_scale,
+                                 .steps = {adapter.start, adapter.end},
+                                 .merge = adapter.merged};
+    for (const BlockWeight& block : adapter.blocks) settings.blocks.push_back({block.pattern, block.factor});
+    choices.push_back({adapter.file, std::move(settings)});
+  }
+  return choices;
+}
+
+fx::ProgressCallback to_internal(const Progress& progress) {
+  return [&progress](const fx::Progress& now) {
+    return !progress || now.stage != fx::Stage::denoise || progress(now.step, now.steps);
+  };
+}
+
 }  // namespace
 
 struct Engine::State {
   explicit State(const EngineOptions& options) : engine(fx::make_cpu_ops(options.threads), options.model) {}
+
+  Picture finish(fx::Picture made) {
+    // With the first picture, as it takes long.
+    std::call_once(hashed, [&] { model_hash = fx::model_hash(engine.model().folder); });
+    return {.width = made.image.width,
+            .height = made.image.height,
+            .rgb = std::move(made.image.rgb),
+            .latents = std::move(made.latents.values),
+            .parameters =
+                fx::picture_parameters(made.request, engine.model().configs, model_hash, fx::uses_of(made.adapters)),
+            .warnings = std::move(made.warnings),
+            .seconds_per_step = made.timings.seconds_per_step};
+  }
+
   fx::Engine engine;
-  std::string model_hash;  // read once, with the first picture
+  std::once_flag hashed;
+  std::string model_hash;
 };
 
 const char* version() { return FLUXSWAP_VERSION; }
@@ -50,8 +83,7 @@ void Picture::write_png(const std::filesystem::path& path) const {
   translated([&] { fx::write_png(path, {width, height, rgb}, {{"parameters", parameters}}); });
 }
 
-Engine::Engine(const EngineOptions& options)
-    : state_(translated([&] { return std::make_unique<State>(options); })) {}
+Engine::Engine(const EngineOptions& options) : state_(translated([&] { return std::make_unique<State>(options); })) {}
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
@@ -60,29 +92,20 @@ int Engine::size_multiple() const { return static_cast<int>(state_->engine.model
 
 AdapterChange Engine::use_adapters(const std::vector<Adapter>& adapters) {
   return translated([&] {
-    std::vector<fx::AdapterChoice> choices;
-    for (const Adapter& adapter : adapters) choices.push_back({adapter.file, {.scale = adapter.scale}});
-    fx::AdapterChange change = state_->engine.use_adapters(choices);
-    return AdapterChange{change.read_seconds + change.swap.seconds, std::move(change.warnings)};
+    fx::AdapterChange change = state_->engine.use_adapters(to_internal(adapters));
+    return AdapterChange{change.read_seconds + change.stage_seconds + change.swap.seconds, std::move(change.warnings)};
   });
 }
 
 Picture Engine::generate(const Request& request, const Progress& progress) {
+  return translated(
+      [&] { return state_->finish(state_->engine.generate(to_internal(request), to_internal(progress))); });
+}
+
+Picture Engine::generate_with(const std::vector<Adapter>& adapters, const Request& request, const Progress& progress) {
   return translated([&] {
-    fx::Engine& engine = state_->engine;
-    const auto on_progress = [&](const fx::Progress& now) {
-      return !progress || now.stage != fx::Stage::denoise || progress(now.step, now.steps);
-    };
-    fx::Picture made = engine.generate(to_internal(request), on_progress);
-    if (state_->model_hash.empty()) state_->model_hash = fx::model_hash(engine.model().folder);
-    return Picture{.width = made.image.width,
-                   .height = made.image.height,
-                   .rgb = std::move(made.image.rgb),
-                   .latents = std::move(made.latents.values),
-                   .parameters = fx::picture_parameters(made.request, engine.model().configs, state_->model_hash,
-                                                        engine.adapter_uses()),
-                   .warnings = std::move(made.warnings),
-                   .seconds_per_step = made.timings.seconds_per_step};
+    return state_->finish(
+        state_->engine.generate_with(to_internal(adapters), to_internal(request), to_internal(progress)));
   });
 }
 

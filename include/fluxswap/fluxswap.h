@@ -6,7 +6,8 @@
 //   picture.write_png("lighthouse.png");
 //
 // All errors are thrown as fluxswap::Error, whose message says what was expected and what was found. After an error the
-// engine is as usable as before it. One Engine serves one thread at a time; several engines may work side by side.
+// engine is as usable as before it. Threads may share an Engine: it makes one picture after the other, and reads and
+// prepares the adapters of the others meanwhile. Several engines may work side by side.
 #pragma once
 
 #include <cstdint>
@@ -33,21 +34,33 @@ struct EngineOptions {
   int threads = 0;              // of the CPU back-end; 0 takes all cores
 };
 
-// An adapter file and how strongly it acts. Negative scales are allowed.
+// Modules whose name matches `pattern` (`*` any characters, `?` one) act `factor` times as strongly. Names are those of
+// the original code ("double_blocks.3.img_attn.qkv") or of diffusers ("transformer_blocks.3.attn.to_q").
+struct BlockWeight {
+  std::string pattern;
+  float factor = 1.0f;
+};
+
+// An adapter file and how it acts. Negative scales are allowed.
 struct Adapter {
   std::filesystem::path file;
   float scale = 1.0f;
+  std::optional<float> text_encoder_scale;  // `scale` where absent
+  // The part of the denoising steps at which it acts: step i of n, from 0, where start <= i / n < end.
+  double start = 0.0, end = 1.0;
+  std::vector<BlockWeight> blocks;  // the first that matches a module counts; others act in full
+  bool merged = false;              // into the weights: no cost per step, but a slower change
 };
 
 // One picture. Zeros take the model's defaults.
 struct Request {
-  std::string prompt;              // UTF-8
-  int width = 0;                   // pixels, a multiple of Engine::size_multiple()
+  std::string prompt;  // UTF-8
+  int width = 0;       // pixels, a multiple of Engine::size_multiple()
   int height = 0;
   int steps = 0;
   double guidance = 3.5;
-  std::uint64_t seed = 0;          // the same request with the same adapters gives the same bytes
-  int max_sequence_length = 512;   // tokens of the T5 encoder, 1 to 512
+  std::uint64_t seed = 0;         // the same request with the same adapters gives the same bytes
+  int max_sequence_length = 512;  // tokens of the T5 encoder, 1 to 512
 };
 
 struct Picture {
@@ -84,7 +97,13 @@ class Engine {
   // Throws Error, and then the adapters that were active stay so.
   AdapterChange use_adapters(const std::vector<Adapter>& adapters);
 
+  // With the active adapters.
   Picture generate(const Request& request, const Progress& progress = nullptr);
+
+  // With these, which are the active ones afterwards: for threads that share the engine, as no other thread's change can
+  // come in between.
+  Picture generate_with(const std::vector<Adapter>& adapters, const Request& request,
+                        const Progress& progress = nullptr);
 
   // Width and height are multiples of this: 16 for FLUX.1.
   int size_multiple() const;

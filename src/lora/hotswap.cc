@@ -23,8 +23,8 @@ HotSwap::Snapshot HotSwap::snapshot() const {
   return now;
 }
 
-StagedAdapters HotSwap::stage(const AdapterSet& adapters) const {
-  Acting acting = acting_ever(adapters);
+StagedAdapters HotSwap::stage(const AdapterSet& adapters, std::optional<int> steps) const {
+  Acting acting = steps ? acting_at(adapters, 0, *steps) : acting_ever(adapters);
   AdapterParts parts = parts_of(adapters, acting, target());
   Snapshot now;
   MergedSet merged;

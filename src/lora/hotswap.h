@@ -9,6 +9,7 @@
 
 #include <map>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "lora/merge.h"
@@ -59,9 +60,10 @@ class HotSwap {
   // `slots` must outlive it.
   explicit HotSwap(AdapterSlots& slots);
 
-  // Checks the set against the model and lays out what has to be written. Throws invalid_argument as parts_of. May run
-  // on any thread, while the engine works.
-  StagedAdapters stage(const AdapterSet& adapters) const;
+  // Checks the set against the model and lays out what has to be written: for the first of `steps`, or where no number
+  // is given, for all adapters whose range is not empty. Throws invalid_argument as parts_of. May run on any thread,
+  // while the engine works.
+  StagedAdapters stage(const AdapterSet& adapters, std::optional<int> steps = std::nullopt) const;
 
   // Makes a staged set the active one. On the engine's thread, between two steps. Throws out_of_memory with nothing
   // changed when slots would have to grow and cannot. What another publish has overtaken is staged again first.
@@ -77,8 +79,7 @@ class HotSwap {
   // The steps of `steps`, after the first, at which adapters of the active set begin or cease to act.
   std::vector<int> phases(int steps) const;
 
-  // Makes those adapters of the active set act that have this step of `steps` in their range. Until it is called, all do
-  // whose range is not empty. New scales at the same addresses: a recorded step stays valid, but modulation has to be
+  // Makes those adapters of the active set act that have this step of `steps` in their range. New scales at the same addresses: a recorded step stays valid, but modulation has to be
   // computed again if the report says that the transformer has changed. On the engine's thread, between two steps.
   SwapReport enter_step(int step, int steps);
 

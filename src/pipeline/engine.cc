@@ -66,17 +66,18 @@ AdapterSet Engine::read(const std::vector<AdapterChoice>& choices, AdapterChange
   return set;
 }
 
-StagedAdapters Engine::stage(const std::vector<AdapterChoice>& choices, AdapterChange& change) {
+StagedAdapters Engine::stage(const std::vector<AdapterChoice>& choices, std::optional<int> steps,
+                             AdapterChange& change) {
   const AdapterSet set = read(choices, &change);
   StopWatch watch;
-  StagedAdapters staged = hot_swap_.stage(set);
+  StagedAdapters staged = hot_swap_.stage(set, steps);
   change.stage_seconds = watch.lap();
   return staged;
 }
 
 AdapterChange Engine::use_adapters(const std::vector<AdapterChoice>& adapters) {
   AdapterChange change;
-  StagedAdapters staged = stage(adapters, change);
+  StagedAdapters staged = stage(adapters, std::nullopt, change);
   const std::lock_guard lock(mutex_);
   change.swap = hot_swap_.publish(std::move(staged));
   library_.note_swap(change.swap.seconds);
@@ -92,7 +93,7 @@ Picture Engine::generate_with(const std::vector<AdapterChoice>& adapters, const 
                               const ProgressCallback& progress, AdapterChange* change) {
   const Request request = completed(wanted, model_->configs);  // before anything is read
   AdapterChange changed;
-  StagedAdapters staged = stage(adapters, changed);
+  StagedAdapters staged = stage(adapters, request.steps, changed);
   const std::lock_guard lock(mutex_);
   changed.swap = hot_swap_.publish(std::move(staged));
   library_.note_swap(changed.swap.seconds);
@@ -108,7 +109,7 @@ Picture Engine::generate_locked(const Request& wanted, const ProgressCallback& p
   }
   hot_swap_.enter_step(0, request.steps);
   Picture picture = pipeline_.generate(request, progress, phases);
-  picture.adapters = uses_of(hot_swap_.active());
+  picture.adapters = hot_swap_.active();
   return picture;
 }
 

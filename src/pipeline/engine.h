@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "lora/hotswap.h"
@@ -69,7 +70,7 @@ class Engine {
 
  private:
   AdapterSet read(const std::vector<AdapterChoice>& choices, AdapterChange* change);
-  StagedAdapters stage(const std::vector<AdapterChoice>& choices, AdapterChange& change);
+  StagedAdapters stage(const std::vector<AdapterChoice>& choices, std::optional<int> steps, AdapterChange& change);
   Picture generate_locked(const Request& request, const ProgressCallback& progress);
 
   std::unique_ptr<Ops> ops_;

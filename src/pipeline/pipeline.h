@@ -7,9 +7,9 @@
 #include <optional>
 
 #include "io/png.h"
+#include "lora/parts.h"
 #include "pipeline/denoiser.h"
 #include "pipeline/model.h"
-#include "pipeline/picture_text.h"
 
 namespace fx {
 
@@ -27,7 +27,7 @@ struct Picture {
   Request request;     // as carried out: all defaults filled in
   Timings timings;
   std::vector<std::string> warnings;  // for the user: a prompt that was cut off
-  std::vector<AdapterUse> adapters;   // that took part; filled in by Engine
+  AdapterSet adapters;                // that took part; filled in by Engine
 };
 
 class Pipeline {
