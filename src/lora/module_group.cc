@@ -134,6 +134,7 @@ class GroupReader {
     LowRank pair = product(a, b, "A", "B");
     result.rank = pair.rank();
     const auto stated = context_.rules.scale(group_.place.component, group_.name, result.rank);
+    result.alpha = context_.rules.alpha(group_.place.component, group_.name);
     set_scale(result, stated);
     result.delta = std::move(pair);
     if (has(KeyPart::bias)) {
@@ -268,6 +269,7 @@ class GroupReader {
     use(part, result);
     if (own_scale) {
       result.scale = static_cast<float>(value);
+      result.alpha.reset();
       return;
     }
     if (value == 0) warn("some .alpha keys are 0: those modules have no effect");

@@ -91,13 +91,17 @@ ScaleRules::ScaleRules(const std::string& text, const std::string& label) : labe
   }
 }
 
-std::optional<float> ScaleRules::scale(Component component, std::string_view module, int64_t rank) const {
+std::optional<double> ScaleRules::alpha(Component component, std::string_view module) const {
   const auto found = rules_.find(component);
   if (found == rules_.end()) return std::nullopt;
-  const Rules& rules = found->second;
-  const auto alpha_match = first_match(rules.alpha_pattern, module);
-  const auto alpha = alpha_match ? alpha_match : rules.alpha;
+  const auto match = first_match(found->second.alpha_pattern, module);
+  return match ? match : found->second.alpha;
+}
+
+std::optional<float> ScaleRules::scale(Component component, std::string_view module, int64_t rank) const {
+  const auto alpha = this->alpha(component, module);
   if (!alpha) return std::nullopt;
+  const Rules& rules = rules_.at(component);
   const auto rank_match = first_match(rules.rank_pattern, module);
   const auto stated = rank_match ? rank_match : rules.rank;
   check(!stated || *stated == static_cast<double>(rank), ErrorCode::bad_file,

@@ -23,6 +23,9 @@ class ScaleRules {
   // form.
   ScaleRules(const std::string& text, const std::string& label);
 
+  // The alpha of a module; nothing when no rule says.
+  std::optional<double> alpha(Component component, std::string_view module) const;
+
   // The scale of a module, by the name that the file gives it; nothing when no rule says. Throws bad_file when the
   // rules give the module another rank than it has.
   std::optional<float> scale(Component component, std::string_view module, int64_t rank) const;

@@ -63,6 +63,16 @@ TEST(AdapterScale, ZeroAlphaDropsTheModuleWithAWarning) {
   EXPECT_THAT(file.report.warnings, ElementsAre(HasSubstr("0")));
 }
 
+TEST(AdapterScale, ReportsTheAlphaOfTheMetadata) {
+  Scales files;
+  AdapterFileBuilder builder;
+  builder.pair(kModule, 4, 16, 16)
+      .metadata("lora_adapter_metadata", R"({"r": 4, "lora_alpha": 6, "use_rslora": true})");
+  const AdapterReport report = files.read(builder).report;
+  EXPECT_THAT(report.alphas, ElementsAre(std::pair(6.0, 1u)));
+  EXPECT_EQ(report.without_alpha, 0u);
+}
+
 TEST(AdapterScale, FollowsTheMetadataOfTheHeader) {
   const ScaleRules rules(R"({"transformer.r": 4, "transformer.lora_alpha": 6,
     "transformer.alpha_pattern": {"^transformer_blocks.0.attn.to_q": 2, "to_[kv]": 12, "to_k": 1},
