@@ -77,10 +77,11 @@ constexpr std::array kOthers = {
     Sign{"encoder.block.", "text encoder weights, not an adapter"},
 };
 
-bool shows(std::string_view key, const Sign& sign) {
+// `module` is the key without its prefix.
+bool shows(std::string_view key, std::string_view module, const Sign& sign) {
   if (!sign.text.starts_with('^')) return key.find(sign.text) != std::string_view::npos;
   const std::string_view start = sign.text.substr(1);
-  return key.starts_with(start) || without_prefixes(key).starts_with(start);
+  return key.starts_with(start) || module.starts_with(start);
 }
 
 struct Finding {
@@ -91,8 +92,9 @@ struct Finding {
 template <class Signs>
 Finding look_for(const Signs& signs, const std::vector<std::string>& keys) {
   for (const std::string& key : keys) {
+    const std::string_view module = without_prefixes(key);
     for (const Sign& sign : signs) {
-      if (shows(key, sign)) return {&sign, key};
+      if (shows(key, module, sign)) return {&sign, key};
     }
   }
   return {};
