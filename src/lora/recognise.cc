@@ -16,23 +16,33 @@ struct Sign {
   std::string_view text, meaning;
 };
 
-constexpr std::string_view kStableDiffusion = "Stable Diffusion 1.5 or SDXL";
+constexpr std::string_view kStableDiffusion = "Stable Diffusion 1.5";
+constexpr std::string_view kStableDiffusionXl = "SDXL";
 constexpr std::string_view kStableDiffusion3 = "Stable Diffusion 3";
 constexpr std::string_view kFlux2 = "FLUX.2";
 constexpr std::string_view kQwen = "Qwen-Image";
 constexpr std::string_view kHunyuan = "HunyuanVideo";
 constexpr std::string_view kWan = "Wan";
 
+// What only SDXL has, beside the names that it shares with its elder: a second CLIP, deeper attention, and the names of the
+// original U-Net, in which nobody writes the elder's adapters.
+constexpr std::array kLarge = {
+    Sign{"lora_unet_input_blocks_", kStableDiffusionXl},
+    Sign{"lora_unet_middle_block_", kStableDiffusionXl},
+    Sign{"lora_unet_output_blocks_", kStableDiffusionXl},
+    Sign{"lora_te2_text_model_", kStableDiffusionXl},
+    Sign{"^text_encoder_2.text_model.", kStableDiffusionXl},
+    Sign{"attentions_0_transformer_blocks_1_", kStableDiffusionXl},
+    Sign{"attentions.0.transformer_blocks.1.", kStableDiffusionXl},
+    Sign{"attentions_1_transformer_blocks_1_", kStableDiffusionXl},
+    Sign{"attentions.1.transformer_blocks.1.", kStableDiffusionXl},
+};
+
 constexpr std::array kFamilies = {
-    Sign{"lora_unet_input_blocks_", kStableDiffusion},
-    Sign{"lora_unet_middle_block_", kStableDiffusion},
-    Sign{"lora_unet_output_blocks_", kStableDiffusion},
     Sign{"down_blocks", kStableDiffusion},
     Sign{"mid_block", kStableDiffusion},
     Sign{"up_blocks", kStableDiffusion},
     Sign{"^unet.", kStableDiffusion},
-    Sign{"lora_te2_text_model_", kStableDiffusion},
-    Sign{"^text_encoder_2.text_model.", kStableDiffusion},
     Sign{"joint_blocks", kStableDiffusion3},
     Sign{"transformer_blocks.0.attn2.", kStableDiffusion3},
     Sign{"double_stream_modulation", kFlux2},
@@ -139,7 +149,8 @@ std::string_view likely_family(const TransformerSizes& sizes) {
 }
 
 void refuse_other_family(const std::vector<std::string>& keys, const std::string& label) {
-  const auto [sign, key] = look_for(kFamilies, keys);
+  const Finding large = look_for(kLarge, keys);
+  const auto [sign, key] = large.sign ? large : look_for(kFamilies, keys);
   if (!sign) return;
   fail(ErrorCode::unsupported, "{}: adapter of another model family ({}): expected keys of FLUX.1, found {}", label,
        sign->meaning, in_quotes(key));

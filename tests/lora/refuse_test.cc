@@ -48,11 +48,12 @@ class RefuseAdapter : public ::testing::Test {
 
 TEST_F(RefuseAdapter, OfAnotherFamilyByName) {
   for (const auto& [key, family] : std::vector<std::pair<std::string, std::string>>{
-           {"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", "Stable Diffusion 1.5 or SDXL"},
-           {"lora_unet_input_blocks_4_1_proj_in.lora_down.weight", "Stable Diffusion 1.5 or SDXL"},
-           {"unet.up_blocks.0.attn.to_q.lora_A.weight", "Stable Diffusion 1.5 or SDXL"},
-           {"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "Stable Diffusion 1.5 or SDXL"},
-           {"text_encoder_2.text_model.encoder.layers.0.mlp.fc1.lora_A.weight", "Stable Diffusion 1.5 or SDXL"},
+           {"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", "Stable Diffusion 1.5"},
+           {"lora_unet_input_blocks_4_1_proj_in.lora_down.weight", "SDXL"},
+           {"unet.up_blocks.0.attn.to_q.lora_A.weight", "Stable Diffusion 1.5"},
+           {"unet.down_blocks.1.attentions.0.transformer_blocks.1.attn1.to_q.lora_A.weight", "SDXL"},
+           {"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "SDXL"},
+           {"text_encoder_2.text_model.encoder.layers.0.mlp.fc1.lora_A.weight", "SDXL"},
            {"lora_unet_joint_blocks_0_x_block_attn_qkv.lora_down.weight", "Stable Diffusion 3"},
            {"transformer.double_stream_modulation_img.linear.lora_A.weight", "FLUX.2"},
            {"transformer.transformer_blocks.0.img_mlp.net.0.proj.lora_A.weight", "Qwen-Image"},
