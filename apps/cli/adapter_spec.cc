@@ -86,11 +86,7 @@ std::string describe(const AdapterChoice& adapter) {
   std::string text = adapter.file.stem().string();
   if (settings.scale != 1.0f || settings.text_encoder_scale) text += fmt::format(":{}", settings.scale);
   if (settings.text_encoder_scale) text += fmt::format(":{}", *settings.text_encoder_scale);
-  if (!settings.steps.whole()) text += fmt::format("@{}-{}", settings.steps.start, settings.steps.end);
-  for (size_t i = 0; i < settings.blocks.size(); ++i) {
-    text += fmt::format("{}{}={}", i ? ',' : '~', settings.blocks[i].pattern, settings.blocks[i].factor);
-  }
-  return text;
+  return text + place_and_time(settings);
 }
 
 }  // namespace

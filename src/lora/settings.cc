@@ -1,9 +1,10 @@
 #include "lora/settings.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 #include "core/error.h"
-#include "lora/messages.h"
 
 namespace fx {
 
@@ -31,6 +32,15 @@ void validate(const AdapterSettings& settings, std::string_view adapter) {
           adapter);
     finite("block weight", block.factor);
   }
+}
+
+std::string place_and_time(const AdapterSettings& settings) {
+  std::string text;
+  if (!settings.steps.whole()) text += fmt::format("@{}-{}", settings.steps.start, settings.steps.end);
+  for (size_t i = 0; i < settings.blocks.size(); ++i) {
+    text += fmt::format("{}{}={}", i ? ',' : '~', settings.blocks[i].pattern, settings.blocks[i].factor);
+  }
+  return text;
 }
 
 bool matches_glob(std::string_view pattern, std::string_view text) {

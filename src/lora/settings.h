@@ -47,6 +47,10 @@ struct AdapterSettings {
 // start, or an empty pattern. `adapter` opens the message.
 void validate(const AdapterSettings& settings, std::string_view adapter);
 
+// Where and when, as the command line writes it behind the scales: "@0-0.6~double_blocks.*=0.5". Empty for an adapter
+// that acts everywhere and always.
+std::string place_and_time(const AdapterSettings& settings);
+
 // Whether the whole text is what the pattern (see BlockWeight) describes.
 bool matches_glob(std::string_view pattern, std::string_view text);
 

@@ -26,10 +26,12 @@ std::string without_separators(std::string name) {
 
 std::string picture_parameters(const Request& request, const ModelConfigs& configs, const std::string& model_hash,
                                const std::vector<AdapterUse>& adapters) {
-  std::string text = request.prompt, hashes;
+  std::string text = request.prompt, hashes, settings;
   for (const AdapterUse& adapter : adapters) {
     text += " " + to_string(LoraTag{adapter.name, adapter.settings.scale, adapter.settings.text_encoder_scale});
     hashes += fmt::format("{}{}: {}", hashes.empty() ? "" : ", ", without_separators(adapter.name), adapter.hash);
+    std::string more = place_and_time(adapter.settings) + (adapter.settings.merge ? " merged" : "");
+    if (!more.empty()) settings += (settings.empty() ? "" : ", ") + without_separators(adapter.name) + more;
   }
   text += fmt::format("\nSteps: {}, Sampler: Euler, Schedule type: Simple, CFG scale: 1", request.steps);
   if (configs.flux.guidance_embed) text += fmt::format(", Distilled CFG Scale: {}", request.guidance);
@@ -37,6 +39,7 @@ std::string picture_parameters(const Request& request, const ModelConfigs& confi
   if (!model_hash.empty()) text += fmt::format(", Model hash: {}", model_hash);
   text += fmt::format(", Model: {}", webui_value(configs.name));
   if (!hashes.empty()) text += ", Lora hashes: " + webui_value(hashes);
+  if (!settings.empty()) text += ", Lora settings: " + webui_value(settings);  // beyond webui's notation
   return text + fmt::format(", Noise: {}, Version: fluxswap", request.noise == NoiseType::f32 ? "f32" : "bf16");
 }
 
