@@ -10,7 +10,7 @@
 
 #include "backends/make_ops.h"
 #include "io/safetensors.h"
-#include "lora/read.h"
+#include "lora/file/read.h"
 #include "pipeline/engine.h"
 
 namespace {

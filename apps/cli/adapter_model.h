@@ -6,8 +6,8 @@
 #include <memory>
 #include <optional>
 
-#include "lora/base_weights.h"
 #include "lora/target.h"
+#include "lora/write/base_weights.h"
 #include "models/flux/transformer.h"
 #include "models/text/clip_text.h"
 #include "models/text/t5_encoder.h"

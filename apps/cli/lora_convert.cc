@@ -5,9 +5,9 @@
 #include "console.h"
 #include "core/log.h"
 #include "json_report.h"
-#include "lora/convert.h"
+#include "lora/file/read.h"
 #include "lora/messages.h"
-#include "lora/read.h"
+#include "lora/write/convert.h"
 #include "outputs.h"
 #include "signals.h"
 

@@ -8,8 +8,8 @@
 #include "console.h"
 #include "core/log.h"
 #include "json_report.h"
-#include "lora/delta_norms.h"
-#include "lora/read.h"
+#include "lora/file/read.h"
+#include "lora/write/delta_norms.h"
 
 namespace fx::cli {
 namespace {

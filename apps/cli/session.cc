@@ -6,7 +6,7 @@
 #include "console.h"
 #include "core/error.h"
 #include "core/log.h"
-#include "lora/read.h"
+#include "lora/file/read.h"
 #include "text/utf8.h"
 #include "usage_error.h"
 

@@ -15,7 +15,7 @@
 #include <variant>
 #include <vector>
 
-#include "lora/file_hash.h"
+#include "lora/file/file_hash.h"
 #include "lora/matrix.h"
 #include "weights/component.h"
 #include "weights/name_map.h"

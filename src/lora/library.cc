@@ -5,7 +5,7 @@
 #include <system_error>
 
 #include "core/error.h"
-#include "lora/read.h"
+#include "lora/file/read.h"
 
 namespace fx {
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "lora/hotswap.h"
+#include "lora/apply/hotswap.h"
 #include "lora/library.h"
 #include "pipeline/picture_text.h"
 #include "pipeline/pipeline.h"

@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "io/png.h"
-#include "lora/parts.h"
+#include "lora/apply/parts.h"
 #include "pipeline/denoiser.h"
 #include "pipeline/model.h"
 

@@ -11,9 +11,9 @@
 
 #include "core/error.h"
 #include "fuzz/with_length.h"
-#include "lora/adapter_key.h"
 #include "lora/delta.h"
-#include "lora/read.h"
+#include "lora/file/adapter_key.h"
+#include "lora/file/read.h"
 #include "lora/tiny_model.h"
 
 namespace {

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "golden/golden_run.h"
-#include "lora/convert.h"
-#include "lora/read.h"
+#include "lora/file/read.h"
+#include "lora/write/convert.h"
 #include "support/adapter_formats.h"
 #include "support/temp_folder.h"
 

@@ -1,12 +1,12 @@
 // Writing adapters: what comes back is the same canonical adapter.
-#include "lora/convert.h"
+#include "lora/write/convert.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "io/safetensors.h"
 #include "lora/adapter_file.h"
-#include "lora/read.h"
+#include "lora/file/read.h"
 #include "lora/tiny_model.h"
 #include "support/expect_error.h"
 #include "support/golden.h"

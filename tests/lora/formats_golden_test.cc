@@ -9,7 +9,7 @@
 #include "io/json_file.h"
 #include "io/safetensors.h"
 #include "lora/delta.h"
-#include "lora/read.h"
+#include "lora/file/read.h"
 #include "lora/tiny_model.h"
 
 namespace fx::test {

@@ -1,5 +1,5 @@
 // Changing adapters: exact, undone without a trace, and without moving an address.
-#include "lora/hotswap.h"
+#include "lora/apply/hotswap.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,8 +8,8 @@
 #include <thread>
 
 #include "lora/adapter_file.h"
+#include "lora/file/read.h"
 #include "lora/library.h"
-#include "lora/read.h"
 #include "lora/tiny_model.h"
 #include "ops/recording_ops.h"
 #include "support/compare.h"

@@ -1,5 +1,5 @@
 // Adapters that are merged into parameters: exact while they act, and without a trace afterwards.
-#include "lora/merge.h"
+#include "lora/apply/merge.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

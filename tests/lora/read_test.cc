@@ -1,5 +1,5 @@
 // What files mean: every spelling of the same adapter gives the same patches.
-#include "lora/read.h"
+#include "lora/file/read.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

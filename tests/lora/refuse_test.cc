@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "lora/adapter_file.h"
-#include "lora/read.h"
+#include "lora/file/read.h"
 #include "lora/tiny_model.h"
 #include "support/expect_error.h"
 #include "support/temp_folder.h"

@@ -6,9 +6,9 @@
 #include <fstream>
 
 #include "lora/adapter_file.h"
-#include "lora/pattern.h"
-#include "lora/read.h"
-#include "lora/scale_rules.h"
+#include "lora/file/pattern.h"
+#include "lora/file/read.h"
+#include "lora/file/scale_rules.h"
 #include "support/expect_error.h"
 #include "support/temp_folder.h"
 

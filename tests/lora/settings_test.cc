@@ -6,7 +6,7 @@
 
 #include <limits>
 
-#include "lora/block_weights.h"
+#include "lora/apply/block_weights.h"
 #include "lora/random_adapter.h"
 #include "lora/tiny_model.h"
 #include "ops/recording_ops.h"

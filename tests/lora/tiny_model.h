@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "backends/make_ops.h"
-#include "lora/hotswap.h"
+#include "lora/apply/hotswap.h"
 #include "lora/target.h"
 #include "models/flux/transformer.h"
 #include "models/text/clip_text.h"

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lora/convert.h"
+#include "lora/write/convert.h"
 
 namespace fx::test {
 

@@ -1,0 +1,93 @@
+#include "lora/apply/merge.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "lora/delta.h"
+
+namespace fx {
+namespace {
+
+bool replaces(const MergePart& part) {
+  const auto* dense = std::get_if<const DensePatch*>(&part.source);
+  return dense && (*dense)->replaces;
+}
+
+DensePatch patch_of(const MergePart& part) {
+  if (const auto* low_rank = std::get_if<const Patch*>(&part.source)) return as_dense(**low_rank);
+  return *std::get<const DensePatch*>(part.source);
+}
+
+void add(const MergePart& part, const std::vector<float>& base, int64_t in, std::vector<float>& values) {
+  const DensePatch patch = patch_of(part);
+  const auto base_rows = std::span(base).subspan(patch.rows.begin * in, patch.rows.count * in);
+  const std::vector<float> delta = effective_delta(patch, base_rows, in, part.strength);
+  const int64_t first = part.rows.begin * in, skipped = (part.rows.begin - patch.rows.begin) * in;
+  for (int64_t i = 0; i < part.rows.count * in; ++i) values[first + i] += delta[skipped + i];
+}
+
+// Exactly the values of the file, which base + (value - base) need not be.
+void replace(const MergePart& part, int64_t in, std::vector<float>& values) {
+  DensePatch patch = patch_of(part);
+  patch.replaces = false;
+  const std::vector<float> nothing(static_cast<size_t>(patch.rows.count * in));
+  const std::vector<float> whole = effective_delta(patch, nothing, in, 1.0f);
+  std::copy_n(whole.begin() + (part.rows.begin - patch.rows.begin) * in, part.rows.count * in,
+              values.begin() + part.rows.begin * in);
+}
+
+}  // namespace
+
+std::vector<float> merged_values(const MergedParam& wanted, const Param& param) {
+  const int64_t in = param.tensor.rank() == 2 ? param.tensor.size(1) : 1;
+  std::vector<float> values = *wanted.base;
+  for (const MergePart& part : wanted.parts) {
+    if (replaces(part)) replace(part, in, values);
+  }
+  for (const MergePart& part : wanted.parts) {
+    if (!replaces(part)) add(part, *wanted.base, in, values);
+  }
+  return values;
+}
+
+MergedParams::~MergedParams() {
+  try {
+    publish({}, {});
+  } catch (const Error&) {  // the device has failed: nobody reads the weights any more
+  }
+}
+
+ParamValues MergedParams::base(size_t parameter) const {
+  if (const auto found = now_.find(parameter); found != now_.end()) return found->second.base;
+  const auto& [component, param, runtime] = target_->parameters()[parameter];
+  auto values = std::make_shared<std::vector<float>>(static_cast<size_t>(param->tensor.count()));
+  runtime->copy(values->data(), param->tensor.raw(), values->size() * sizeof(float), CopyKind::device_to_host);
+  runtime->synchronize();
+  return values;
+}
+
+size_t MergedParams::bytes() const {
+  size_t total = 0;
+  for (const auto& [parameter, merged] : now_) total += merged.base->size() * sizeof(float);
+  return total;
+}
+
+size_t MergedParams::publish(const std::map<size_t, std::vector<float>>& values, MergedSet&& next) {
+  size_t bytes = 0;
+  for (const auto& [parameter, merged] : now_) {
+    if (!next.contains(parameter)) bytes += write(parameter, *merged.base);
+  }
+  for (const auto& [parameter, new_values] : values) bytes += write(parameter, new_values);
+  now_ = std::move(next);
+  return bytes;
+}
+
+size_t MergedParams::write(size_t parameter, const std::vector<float>& values) const {
+  const auto& [component, param, runtime] = target_->parameters()[parameter];
+  const size_t bytes = values.size() * sizeof(float);
+  runtime->copy(param->tensor.raw(), values.data(), bytes, CopyKind::host_to_device);
+  runtime->synchronize();  // the host memory may go
+  return bytes;
+}
+
+}  // namespace fx

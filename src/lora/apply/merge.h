@@ -1,0 +1,54 @@
+// Parameters into which adapters are merged. Base values are kept on the host while a parameter differs from them;
+// every merge starts from these, never from merged values, so the result depends on the parts alone and going back is
+// exact, bitwise.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "lora/apply/parts.h"
+
+namespace fx {
+
+using ParamValues = std::shared_ptr<const std::vector<float>>;
+
+// A merged parameter: of now, or as it is to be.
+struct MergedParam {
+  std::vector<MergePart> parts;
+  ParamValues base;
+};
+
+// What is merged, by index of AdapterTarget::parameters(). Copying it copies no values.
+using MergedSet = std::map<size_t, MergedParam>;
+
+// base + the parts' differences, (rows, in), added up in f32 in their order. A part that replaces its rows puts its
+// values there first, wherever it stands.
+std::vector<float> merged_values(const MergedParam& wanted, const Param& param);
+
+class MergedParams {
+ public:
+  // `target` must outlive this. Parameters are written by nobody else.
+  explicit MergedParams(const AdapterTarget& target) : target_(&target) {}
+  ~MergedParams();  // puts all base values back
+  MergedParams(const MergedParams&) = delete;
+  MergedParams& operator=(const MergedParams&) = delete;
+
+  const MergedSet& now() const { return now_; }
+  // The kept base values; read from the device for a parameter that is not merged.
+  ParamValues base(size_t parameter) const;
+  // Host memory of base values.
+  size_t bytes() const;
+
+  // Copies these values to the device, and the base values of all parameters that `next` no longer has; `next` is what
+  // is merged from now on. Returns the bytes copied. Allocates nothing, and waits for the copies.
+  size_t publish(const std::map<size_t, std::vector<float>>& values, MergedSet&& next);
+
+ private:
+  size_t write(size_t parameter, const std::vector<float>& values) const;
+
+  const AdapterTarget* target_;
+  MergedSet now_;
+};
+
+}  // namespace fx
