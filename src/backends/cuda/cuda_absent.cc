@@ -5,7 +5,8 @@
 namespace fx {
 
 std::unique_ptr<Ops> make_cuda_ops() {
-  fail(ErrorCode::unsupported, "this build has no CUDA back-end: build it where nvcc is on the PATH, or compute on the cpu");
+  fail(ErrorCode::unsupported,
+       "this build has no CUDA back-end: build it where nvcc is on the PATH, or compute on the cpu");
 }
 
 }  // namespace fx

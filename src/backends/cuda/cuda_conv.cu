@@ -54,7 +54,8 @@ void CudaOps::do_conv2d(const Conv2dArgs& a) {
   w.out_width = a.y.size(2);
   w.stride = a.stride;
   w.pad = a.pad_begin;
-  const bool single = w.size == w.channels && a.stride == 1 && a.pad_begin == 0 && a.pad_end == 0;  // pixels are windows
+  const bool single =
+      w.size == w.channels && a.stride == 1 && a.pad_begin == 0 && a.pad_end == 0;  // pixels are windows
   const int64_t chunk = single ? pixels : std::clamp<int64_t>(kWindowFloats / w.size, 1, pixels);
   float* windows = single ? nullptr : scratch_.floats(chunk * w.size);
   for (int64_t b = 0; b < a.x.size(0); ++b) {

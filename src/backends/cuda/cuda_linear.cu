@@ -35,7 +35,12 @@ struct Blocks {
   int64_t batches, rows, x_row, x_batch, y_row, y_batch;
 
   Blocks(const Tensor& x, const Tensor& y)
-      : batches(x.size(0)), rows(x.size(1)), x_row(x.stride(1)), x_batch(x.stride(0)), y_row(y.stride(1)), y_batch(y.stride(0)) {
+      : batches(x.size(0)),
+        rows(x.size(1)),
+        x_row(x.stride(1)),
+        x_batch(x.stride(0)),
+        y_row(y.stride(1)),
+        y_batch(y.stride(0)) {
     if (rows == 1) {
       rows = batches, x_row = x_batch, y_row = y_batch, batches = 1;
     } else if (batches == 1 || (x_batch == rows * x_row && y_batch == rows * y_row)) {

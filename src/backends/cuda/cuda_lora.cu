@@ -81,7 +81,8 @@ __global__ void lora_down_kernel(Slot slot, Rows x, int64_t x_rows, float* t, De
       const int at = threadIdx.y + i * kThreadRows;
       const bool inside = k < slot.in;
       x_tile[at][threadIdx.x] = inside && first_row + at < x_rows ? x[first_row + at][k] : 0.0f;
-      a_tile[at][threadIdx.x] = inside && first_rank + at < slot.capacity ? slot.a[(first_rank + at) * slot.in + k] : 0.0f;
+      a_tile[at][threadIdx.x] =
+          inside && first_rank + at < slot.capacity ? slot.a[(first_rank + at) * slot.in + k] : 0.0f;
     }
     __syncthreads();
     multiply_tiles(x_tile, a_tile, sums);
@@ -95,7 +96,8 @@ __global__ void lora_down_kernel(Slot slot, Rows x, int64_t x_rows, float* t, De
 }
 
 // Grid: (tiles of columns, tiles of rows).
-__global__ void lora_up_kernel(Slot slot, const float* t, int64_t first_b_row, Rows y, int64_t y_rows, int64_t columns) {
+__global__ void lora_up_kernel(Slot slot, const float* t, int64_t first_b_row, Rows y, int64_t y_rows,
+                               int64_t columns) {
   __shared__ float t_tile[kTile][kTile + 1], b_tile[kTile][kTile + 1];
   const int64_t first_row = static_cast<int64_t>(blockIdx.y) * kTile;
   const int64_t first_column = static_cast<int64_t>(blockIdx.x) * kTile;
@@ -145,8 +147,8 @@ void lora_down(const LoraOperand& lora, const Tensor& x, float* t, DeviceFault* 
 
 void lora_up(const LoraOperand& lora, const float* t, int64_t first_row, const Tensor& y, cudaStream_t stream) {
   const int64_t rows = y.size(0) * y.size(1);
-  lora_up_kernel<<<tiles(y.size(2), rows), dim3(kTile, kThreadRows), 0, stream>>>(Slot(lora), t, first_row, Rows(y), rows,
-                                                                                  y.size(2));
+  lora_up_kernel<<<tiles(y.size(2), rows), dim3(kTile, kThreadRows), 0, stream>>>(Slot(lora), t, first_row, Rows(y),
+                                                                                  rows, y.size(2));
   check_launch("linear: LoRA up");
 }
 

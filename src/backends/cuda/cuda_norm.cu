@@ -22,8 +22,8 @@ __device__ Moments moments(const float* x, int64_t channels, float eps) {
   return {mean, 1.0f / sqrtf(variance + eps)};
 }
 
-__global__ void ln_modulate_kernel(Rows x, StepRows shift_rows, StepRows scale_rows, Rows y, int64_t channels, float eps,
-                                   DeviceFault* fault) {
+__global__ void ln_modulate_kernel(Rows x, StepRows shift_rows, StepRows scale_rows, Rows y, int64_t channels,
+                                   float eps, DeviceFault* fault) {
   const int64_t row = blockIdx.x, batch = row / x.per_batch;
   const float *shift = shift_rows.row(batch, fault), *scale = scale_rows.row(batch, fault);
   const float* in = x[row];
@@ -59,7 +59,11 @@ struct Heads {
   const float* gain;
 
   Heads(const Tensor& t, const Tensor& head_gain)
-      : base(t.f32()), batch_stride(t.stride(0)), row_stride(t.stride(1)), head_stride(t.stride(2)), gain(head_gain.f32()) {}
+      : base(t.f32()),
+        batch_stride(t.stride(0)),
+        row_stride(t.stride(1)),
+        head_stride(t.stride(2)),
+        gain(head_gain.f32()) {}
 };
 
 // blockIdx.y: 0 for q, 1 for k. One warp takes one head of one token.
@@ -88,8 +92,8 @@ unsigned rows_of(const Tensor& t) { return static_cast<unsigned>(t.size(0) * t.s
 
 void CudaOps::do_ln_modulate(const LnModulateArgs& a) {
   if (a.x.count() == 0) return;
-  ln_modulate_kernel<<<rows_of(a.x), kThreads, 0, stream()>>>(Rows(a.x), StepRows(a.shift), StepRows(a.scale), Rows(a.y),
-                                                              a.x.size(2), a.eps, fault());
+  ln_modulate_kernel<<<rows_of(a.x), kThreads, 0, stream()>>>(Rows(a.x), StepRows(a.shift), StepRows(a.scale),
+                                                              Rows(a.y), a.x.size(2), a.eps, fault());
   check_launch("ln_modulate");
 }
 

@@ -8,9 +8,9 @@ namespace fx::cuda {
 CudaOps::CudaOps() : matmul_(runtime_), scratch_(runtime_) {
   const cudaError_t status = probe_kernels();
   check(status == cudaSuccess, ErrorCode::unsupported,
-        "this build has kernels for the architectures {}, and {} has compute capability {}.{}: {}", FX_CUDA_ARCHITECTURES,
-        runtime_.device_name(), runtime_.compute_capability() / 10, runtime_.compute_capability() % 10,
-        cudaGetErrorString(status));
+        "this build has kernels for the architectures {}, and {} has compute capability {}.{}: {}",
+        FX_CUDA_ARCHITECTURES, runtime_.device_name(), runtime_.compute_capability() / 10,
+        runtime_.compute_capability() % 10, cudaGetErrorString(status));
 }
 
 CudaOps::~CudaOps() {

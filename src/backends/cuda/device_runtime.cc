@@ -33,6 +33,16 @@ void CudaRuntime::open_device() {
   fail(ErrorCode::device, "no CUDA device: {}", cudaGetErrorString(status));
 }
 
+// Freed memory stays with the process: encoders and VAE allocate the same sizes for every picture.
+void CudaRuntime::open_pool() {
+  int supported = 0;
+  check_cuda(cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, 0), "asking for memory pools");
+  if (!supported) return;
+  check_cuda(cudaDeviceGetDefaultMemPool(&pool_, 0), "finding the device's memory pool");
+  uint64_t keep = UINT64_MAX;
+  check_cuda(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep), "setting up the memory pool");
+}
+
 CudaRuntime::CudaRuntime() {
   open_device();
   cudaDeviceProp properties{};
@@ -43,10 +53,7 @@ CudaRuntime::CudaRuntime() {
         "{} has compute capability {}.{}; expected 8.0 or newer", properties.name, properties.major, properties.minor);
 
   check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
-  check_cuda(cudaDeviceGetDefaultMemPool(&pool_, 0), "finding the device's memory pool");
-  // Freed memory stays with the process: encoders and VAE allocate the same sizes for every picture.
-  uint64_t keep = UINT64_MAX;
-  check_cuda(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep), "setting up the memory pool");
+  open_pool();
   check_cuda(cudaHostAlloc(reinterpret_cast<void**>(&fault_), sizeof(DeviceFault), cudaHostAllocMapped),
              "allocating pinned host memory");
   *fault_ = {};
@@ -65,26 +72,31 @@ void* CudaRuntime::allocate(size_t bytes) {
   check(capture == cudaStreamCaptureStatusNone, ErrorCode::internal,
         "{} bytes of device memory asked for while a graph is captured: run once before the capture", bytes);
   void* data = nullptr;
-  const cudaError_t status = cudaMallocAsync(&data, std::max<size_t>(bytes, 1), stream_);
+  const size_t some = std::max<size_t>(bytes, 1);
+  const cudaError_t status = pool_ ? cudaMallocAsync(&data, some, stream_) : cudaMalloc(&data, some);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
     fail(ErrorCode::out_of_memory,
-         "out of device memory: {:.2f} GiB more are needed; {:.2f} GiB are in use here and {:.2f} of {:.2f} GiB are free; "
+         "out of device memory: {:.2f} GiB more are needed; {:.2f} GiB are in use here and {:.2f} of {:.2f} GiB are "
+         "free; "
          "a smaller picture may fit",
-         static_cast<double>(bytes) / kGiB, static_cast<double>(current_) / kGiB, static_cast<double>(free) / kGiB,
-         static_cast<double>(total) / kGiB);
+         static_cast<double>(bytes) / kGiB, static_cast<double>(current_.load()) / kGiB,
+         static_cast<double>(free) / kGiB, static_cast<double>(total) / kGiB);
   }
   check_cuda(status, "allocating device memory");
-  current_ += bytes;
-  peak_ = std::max(peak_, current_);
+  const size_t now = current_.fetch_add(bytes) + bytes;
+  size_t peak = peak_.load();
+  while (now > peak && !peak_.compare_exchange_weak(peak, now)) {}
   return data;
 }
 
 void CudaRuntime::release(void* data, size_t bytes) noexcept {
-  cudaFreeAsync(data, stream_);  // a failure here is the failure of earlier work, which the next call reports
-  current_ -= bytes;
+  // A failure here is the failure of earlier work, which the next call reports.
+  if (pool_) cudaFreeAsync(data, stream_);
+  else cudaFree(data);
+  current_.fetch_sub(bytes);
 }
 
 void CudaRuntime::copy(void* target, const void* source, size_t bytes, CopyKind kind) {

@@ -1,7 +1,9 @@
-// One GPU as a Runtime: one stream, stream-ordered memory from the driver's pool.
+// One GPU as a Runtime: one stream, stream-ordered memory from the driver's pool where it has one.
 #pragma once
 
 #include <cuda_runtime_api.h>
+
+#include <atomic>
 
 #include "backends/cuda/device_fault.h"
 #include "core/runtime.h"
@@ -24,7 +26,7 @@ class CudaRuntime final : public Runtime {
   void fill_zero(void* target, size_t bytes) override;
   // Also throws what kernels have found wrong since the last call.
   void synchronize() override;
-  MemoryInfo memory() const override { return {current_, peak_}; }
+  MemoryInfo memory() const override { return {current_.load(), peak_.load()}; }
 
   cudaStream_t stream() const { return stream_; }
   DeviceFault* fault() const { return fault_; }
@@ -32,13 +34,14 @@ class CudaRuntime final : public Runtime {
 
  private:
   void open_device();
+  void open_pool();
 
   std::string name_;
   int capability_ = 0;
   cudaStream_t stream_ = nullptr;
-  cudaMemPool_t pool_ = nullptr;
+  cudaMemPool_t pool_ = nullptr;  // null where the driver has none (some virtual machines)
   DeviceFault* fault_ = nullptr;
-  size_t current_ = 0, peak_ = 0;
+  std::atomic<size_t> current_{0}, peak_{0};
 };
 
 }  // namespace fx::cuda

@@ -30,7 +30,8 @@ struct Matmul::Plan {
   Plan(const CublasLt& functions, const Product& p) : lt(functions) {
     lt.check(lt.create_operation(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "describing a product");
     const cublasOperation_t w_turned = p.w_has_k_rows ? CUBLAS_OP_N : CUBLAS_OP_T;
-    lt.check(lt.set_operation(operation, CUBLASLT_MATMUL_DESC_TRANSA, &w_turned, sizeof w_turned), "describing a product");
+    lt.check(lt.set_operation(operation, CUBLASLT_MATMUL_DESC_TRANSA, &w_turned, sizeof w_turned),
+             "describing a product");
     const int64_t w_rows = p.w_has_k_rows ? p.k : p.n, w_columns = p.w_has_k_rows ? p.n : p.k;
     w = layout(w_rows, w_columns, p.w_stride, p.batches, p.w_batch);
     x = layout(p.m, p.k, p.x_stride, p.batches, p.x_batch);
@@ -88,8 +89,9 @@ Matmul::~Matmul() {
 }
 
 Matmul::Key Matmul::key_of(const Product& p) {
-  return {p.m,       p.n,       p.k,       p.x_stride, p.w_stride,        p.y_stride,        p.w_has_k_rows,   p.batches,
-          p.x_batch, p.w_batch, p.y_batch, p.beta != 0, alignment_of(p.x), alignment_of(p.w), alignment_of(p.y)};
+  return {
+      p.m,       p.n,       p.k,       p.x_stride,  p.w_stride,        p.y_stride,        p.w_has_k_rows,   p.batches,
+      p.x_batch, p.w_batch, p.y_batch, p.beta != 0, alignment_of(p.x), alignment_of(p.w), alignment_of(p.y)};
 }
 
 const Matmul::Plan& Matmul::plan_of(const Product& product) {
