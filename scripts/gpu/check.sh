@@ -5,7 +5,7 @@
 # run proves nothing. Without compute-sanitizer, or where it refuses the device, the summary says so and the status is 1.
 # MAX_SECONDS (default 120) limits each run.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 programs=$(realpath "${1:-build/gpu}")
 out=${OUT:-out}
 limit=${MAX_SECONDS:-120}

@@ -55,9 +55,11 @@ void CudaOps::do_linear(const LinearArgs& a) {
   const int64_t rows = a.x.size(0) * a.x.size(1), in = a.x.size(2), out = a.weight.size(0);
   if (rows == 0 || out == 0) return;
   const int64_t capacity = a.lora.defined() ? a.lora.a.size(0) : 0;
-  // Sized for the capacity of the slot, not for the ranks in use.
-  float* t = scratch_.floats(rows * (capacity + (a.add ? out : 0)));
-  float* products = t + rows * capacity;
+  // Sized for the capacity of the slot, not for the ranks in use. Products come first: their alignment, hence the plan and
+  // the bits, must not depend on whether there is a slot.
+  const int64_t product_floats = a.add ? rows * out : 0;
+  float* products = scratch_.floats(product_floats + rows * capacity);
+  float* t = products + product_floats;
   if (capacity > 0) lora_down(a.lora, a.x, t, fault(), stream());
 
   int64_t first_row = 0;  // of the weight; the outputs take them in order
