@@ -18,9 +18,10 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
 endif()
 
 # Designated initialisers leave members at their defaults on purpose.
-add_compile_options(-Wall -Wextra -Wno-missing-field-initializers)
+set(warnings -Wall -Wextra -Wno-missing-field-initializers)
+add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:${warnings}>")
 if(FLUXSWAP_SANITIZE)
-  add_compile_options(-fsanitize=${FLUXSWAP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${FLUXSWAP_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=all>")
   add_link_options(-fsanitize=${FLUXSWAP_SANITIZE})
 endif()
 

@@ -14,4 +14,9 @@ std::unique_ptr<Ops> make_reference_ops();
 // threads.
 std::unique_ptr<Ops> make_cpu_ops(int threads = 0);
 
+// The first NVIDIA GPU that CUDA_VISIBLE_DEVICES leaves, f32. Under construction: it has not run on a GPU yet.
+// Throws unsupported where this build has no CUDA back-end or none for the GPU that is there, and device, with the
+// driver's reason, where there is no GPU or CUDA's libraries are missing.
+std::unique_ptr<Ops> make_cuda_ops();
+
 }  // namespace fx

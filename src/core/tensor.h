@@ -41,6 +41,12 @@ class Tensor {
   // Same elements, other shape. Splits and merges axes wherever the strides allow it; throws invalid_argument otherwise.
   Tensor reshape(const Shape& shape) const;
   Tensor transpose(int axis_a, int axis_b) const;
+  // The same view of other memory.
+  Tensor moved_to(void* data) const {
+    Tensor view = *this;
+    view.data_ = data;
+    return view;
+  }
 
  private:
   void* data_ = nullptr;

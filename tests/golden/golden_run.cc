@@ -5,17 +5,13 @@
 
 namespace fx::test {
 
-std::unique_ptr<Ops> ops_named(const std::string& backend) {
-  return backend == "reference" ? make_reference_ops() : make_cpu_ops();
-}
-
 namespace {
 // Random models lie with their golden files, trained ones in models/.
 bool lies_with_golden(const std::string& model) { return std::filesystem::exists(golden_folder() / model / "model"); }
 
 std::filesystem::path adapter_root(const std::string& model) {
   if (lies_with_golden(model)) return golden_folder() / model;
-  return std::filesystem::path(FLUXSWAP_SOURCE_DIR) / "models" / model;
+  return source_folder() / "models" / model;
 }
 }  // namespace
 

@@ -4,14 +4,11 @@
 #include <memory>
 #include <string>
 
-#include "backends/make_ops.h"
 #include "pipeline/engine.h"
+#include "support/back_ends.h"
 #include "support/golden.h"
 
 namespace fx::test {
-
-// "reference" or "cpu".
-std::unique_ptr<Ops> ops_named(const std::string& backend);
 
 // Engines are kept for the life of the process: one per model and back-end.
 Engine& engine_for(const std::string& model, const std::string& backend);

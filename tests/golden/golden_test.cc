@@ -1,4 +1,4 @@
-// The whole pipeline against diffusers, transformers and PEFT in float32 on random tiny models of several shapes, on both
+// The whole pipeline against diffusers, transformers and PEFT in float32 on random tiny models of several shapes, on all
 // back-ends. Errors are taken on latents minus noise, and for adapters on with minus without: see tools/reference.
 #include <gtest/gtest.h>
 
@@ -21,7 +21,8 @@ using Case = std::tuple<std::string, std::pair<std::string, std::string>>;  // b
 std::string case_name(const testing::TestParamInfo<Case>& info) {
   const auto& [backend, which] = info.param;
   std::string name = backend + "_" + which.first + "_" + which.second;
-  std::ranges::replace_if(name, [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+  std::ranges::replace_if(
+      name, [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
   return name;
 }
 
@@ -37,14 +38,14 @@ void expect_taps(const Golden& golden, const Taps& taps) {
     EXPECT_LT(relative_error(actual, expected.values), kTolerance) << "tap " << tap.name;
     compared.insert(tap.name);
   }
-  const std::set<std::string> results = {"noise", "latents", "sigmas", "prompt_embeds", "pooled_prompt_embeds", "image",
-                                         "clip_ids", "t5_ids", "vae.encode.input", "vae.encode.mean"};
+  const std::set<std::string> results = {"noise", "latents",  "sigmas", "prompt_embeds",    "pooled_prompt_embeds",
+                                         "image", "clip_ids", "t5_ids", "vae.encode.input", "vae.encode.mean"};
   for (const std::string& name : golden.names()) {
     EXPECT_TRUE(results.contains(name) || compared.contains(name)) << "tap " << name << " was never made";
   }
 }
 
-class GoldenBase : public testing::TestWithParam<Case> {};
+class GoldenBase : public BackEndTest<Case> {};
 
 TEST_P(GoldenBase, PictureAndTaps) {
   const auto& [backend, which] = GetParam();
@@ -68,7 +69,8 @@ TEST_P(GoldenBase, PictureAndTaps) {
   expect_taps(golden, taps);
 
   const HostTensor latents = golden.tensor("latents");
-  EXPECT_LT(relative_error(minus(picture.latents.values, noise.values), minus(latents.values, noise.values)), kTolerance);
+  EXPECT_LT(relative_error(minus(picture.latents.values, noise.values), minus(latents.values, noise.values)),
+            kTolerance);
   if (golden.has("image")) {
     const HostTensor image = channels_last(golden.tensor("image"));
     EXPECT_LT(relative_error(taps.tensors().back().values, image.values), kTolerance);
@@ -87,7 +89,7 @@ TEST_P(GoldenBase, EncodedPrompt) {
   EXPECT_LT(relative_error(c.pooled.values, golden.tensor("pooled_prompt_embeds").values), kEmbedsTolerance);
 }
 
-class GoldenAdapters : public testing::TestWithParam<Case> {};
+class GoldenAdapters : public BackEndTest<Case> {};
 
 TEST_P(GoldenAdapters, EffectOnLatents) {
   const auto& [backend, which] = GetParam();
@@ -120,14 +122,14 @@ TEST_P(GoldenAdapters, EffectOnLatents) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, GoldenBase,
-                         testing::Combine(testing::Values("reference", "cpu"), testing::ValuesIn(golden_cases(false))),
+                         testing::Combine(testing::ValuesIn(back_ends()), testing::ValuesIn(golden_cases(false))),
                          case_name);
 INSTANTIATE_TEST_SUITE_P(Golden, GoldenAdapters,
-                         testing::Combine(testing::Values("reference", "cpu"), testing::ValuesIn(golden_cases(true))),
+                         testing::Combine(testing::ValuesIn(back_ends()), testing::ValuesIn(golden_cases(true))),
                          case_name);
 
 // The mean of the VAE encoder's posterior.
-class GoldenEncoder : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
+class GoldenEncoder : public BackEndTest<std::tuple<std::string, std::string>> {};
 
 TEST_P(GoldenEncoder, Mean) {
   const auto& [backend, model] = GetParam();
@@ -149,8 +151,13 @@ TEST_P(GoldenEncoder, Mean) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, GoldenEncoder,
-                         testing::Combine(testing::Values("reference", "cpu"),
-                                          testing::Values("tiny-dev", "tiny-schnell", "tiny-odd")));
+                         testing::Combine(testing::ValuesIn(back_ends()),
+                                          testing::Values("tiny-dev", "tiny-schnell", "tiny-odd")),
+                         [](const auto& info) {
+                           std::string name = std::get<0>(info.param) + "_" + std::get<1>(info.param);
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace fx::test

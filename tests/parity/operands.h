@@ -5,6 +5,7 @@
 #include <deque>
 #include <limits>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ class GuardedBuffer {
 
   const Tensor& tensor() const { return tensor_; }
   std::vector<uint8_t> bytes() const { return {memory_.begin() + offset_, memory_.begin() + offset_ + bytes_}; }
+  // The tensor between its guards: what travels to a device and back.
+  std::span<uint8_t> guarded_bytes() { return {memory_.data() + offset_ - kGuard, bytes_ + 2 * kGuard}; }
   bool guards_intact() const {
     for (size_t i = 0; i < memory_.size(); ++i) {
       if ((i < offset_ || i >= offset_ + bytes_) && memory_[i] != kPattern) return false;
@@ -32,8 +35,9 @@ class GuardedBuffer {
     return true;
   }
 
- private:
   static constexpr size_t kGuard = 256;
+
+ private:
   static constexpr uint8_t kPattern = 0xA5;
   size_t bytes_;
   std::vector<uint8_t> memory_;
@@ -82,6 +86,8 @@ class Operands {
     bool written;
   };
   const std::deque<Owned>& buffers() const { return buffers_; }
+  std::deque<Owned>& buffers() { return buffers_; }
+  const std::map<std::string, Tensor>& views() const { return views_; }
 
  private:
   const Tensor& allocate(const std::string& name, DType dtype, const Shape& shape, bool written) {

@@ -4,20 +4,26 @@
 #include <cmath>
 
 #include "backends/cpu/kernels/kernels.h"
-#include "backends/make_ops.h"
+#include "parity/device_operands.h"
 #include "parity/op_case.h"
+#include "support/back_ends.h"
 #include "support/expect_error.h"
 
 namespace fx::test {
 namespace {
 
-
-class BackEnd : public ::testing::TestWithParam<const char*> {
+class BackEnd : public BackEndTest<std::string> {
  protected:
-  std::unique_ptr<Ops> ops_ = GetParam() == std::string("cpu") ? make_cpu_ops(2) : make_reference_ops();
+  void SetUp() override {
+    BackEndTest::SetUp();
+    if (!IsSkipped()) ops_ = ops_named(GetParam(), 2);
+  }
+  // Runs where the back-end's memory is, and waits.
+  void run(Operands& o, const std::function<void(const Operands&)>& action) { run_where(*ops_, o, action); }
+
+  std::unique_ptr<Ops> ops_;
 };
-INSTANTIATE_TEST_SUITE_P(All, BackEnd, ::testing::Values("reference", "cpu"),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(All, BackEnd, ::testing::ValuesIn(back_ends()), [](const auto& info) { return info.param; });
 
 TEST_P(BackEnd, KnowsItsName) { EXPECT_EQ(ops_->backend_name(), GetParam()); }
 
@@ -36,14 +42,16 @@ struct Adapted {
     o.output("y", {1, rows, 70});
   }
   std::vector<uint8_t> run(Ops& ops, bool adapter) {
-    LinearArgs args{.x = o["x"],
-                    .weight = o["weight"],
-                    .bias = o["bias"],
-                    .lora = {},
-                    .outputs = {{{o["y"], Activation::gelu_tanh}}},
-                    .gate = {}};
-    if (adapter) args.lora = {o["a"], o["b"], o["scale"], o["segments"], o["count"]};
-    ops.linear(args);
+    run_where(ops, o, [&](const Operands& d) {
+      LinearArgs args{.x = d["x"],
+                      .weight = d["weight"],
+                      .bias = d["bias"],
+                      .lora = {},
+                      .outputs = {{{d["y"], Activation::gelu_tanh}}},
+                      .gate = {}};
+      if (adapter) args.lora = {d["a"], d["b"], d["scale"], d["segments"], d["count"]};
+      ops.linear(args);
+    });
     return o.buffers().back().buffer.bytes();
   }
 };
@@ -73,16 +81,17 @@ TEST_P(BackEnd, RefusesStepsOutsideOfTheTable) {
   o.input("sigmas", {4});
   for (const int32_t bad : {3, -1}) {
     o.integers("step", {1}, {bad});
-    const StepVector rows{o["table"], o["step"]};
-    EXPECT_THAT(error_of(ErrorCode::internal,
-                         [&] { ops_->ln_modulate({.x = o["x"], .shift = rows, .scale = rows, .y = o["x"]}); }),
+    const auto modulate = [&](const Operands& d) {
+      const StepVector rows{d["table"], d["step"]};
+      ops_->ln_modulate({.x = d["x"], .shift = rows, .scale = rows, .y = d["x"]});
+    };
+    const auto euler = [&](const Operands& d) {
+      ops_->euler_step({.sample = d["x"], .velocity = d["x"], .sigmas = d["sigmas"], .step = d["step"]});
+    };
+    EXPECT_THAT(error_of(ErrorCode::internal, [&] { run(o, modulate); }),
                 ::testing::HasSubstr(fmt::format("step {} is outside of a table of 3 steps", bad)));
-    EXPECT_THAT(
-        error_of(ErrorCode::internal,
-                 [&] {
-                   ops_->euler_step({.sample = o["x"], .velocity = o["x"], .sigmas = o["sigmas"], .step = o["step"]});
-                 }),
-        ::testing::HasSubstr(fmt::format("[euler_step] step {} of a schedule of 3 steps", bad)));
+    EXPECT_THAT(error_of(ErrorCode::internal, [&] { run(o, euler); }),
+                ::testing::HasSubstr(fmt::format("[euler_step] step {} of a schedule of 3 steps", bad)));
   }
 }
 
@@ -92,9 +101,11 @@ TEST_P(BackEnd, RefusesIdsOutsideOfTheTable) {
   o.output("y", {1, 1, 4});
   for (const int32_t bad : {5, -1}) {
     o.integers("ids", {1, 1}, {bad});
-    EXPECT_THAT(
-        error_of(ErrorCode::internal, [&] { ops_->embed_rows({.ids = o["ids"], .table = o["table"], .y = o["y"]}); }),
-        ::testing::HasSubstr(fmt::format("[embed_rows] id {} is outside of a table of 5 rows", bad)));
+    const auto embed = [&](const Operands& d) {
+      ops_->embed_rows({.ids = d["ids"], .table = d["table"], .y = d["y"]});
+    };
+    EXPECT_THAT(error_of(ErrorCode::internal, [&] { run(o, embed); }),
+                ::testing::HasSubstr(fmt::format("[embed_rows] id {} is outside of a table of 5 rows", bad)));
   }
 }
 
@@ -104,7 +115,7 @@ TEST_P(BackEnd, RoundsPixelsToEven) {
   const Tensor& x = o.input("x", {1, 1, 3, 3});
   std::copy_n(values, 9, x.f32());
   const Tensor& y = o.output("y", {1, 1, 3, 3}, DType::u8);
-  ops_->to_rgb8({.x = x, .y = y});
+  run(o, [&](const Operands& d) { ops_->to_rgb8({.x = d["x"], .y = d["y"]}); });
   const std::vector<uint8_t> expected = {0, 255, 128, 255, 0, 128, 129, 0, 0};
   EXPECT_EQ(std::vector<uint8_t>(y.data<uint8_t>(), y.data<uint8_t>() + 9), expected);
 }
@@ -114,8 +125,10 @@ TEST_P(BackEnd, UnpackUndoesPack) {
   o.input("latents", {1, 4, 6, 3});
   o.output("packed", {1, 6, 12});
   o.output("back", {1, 4, 6, 3});
-  ops_->pack_latents({.packed = o["packed"], .latents = o["latents"], .scaling = 0.5f, .shift = 0.25f});
-  ops_->unpack_latents({.packed = o["packed"], .latents = o["back"], .scaling = 0.5f, .shift = 0.25f});
+  run(o, [&](const Operands& d) {
+    ops_->pack_latents({.packed = d["packed"], .latents = d["latents"], .scaling = 0.5f, .shift = 0.25f});
+    ops_->unpack_latents({.packed = d["packed"], .latents = d["back"], .scaling = 0.5f, .shift = 0.25f});
+  });
   for (int64_t i = 0; i < 72; ++i) EXPECT_NEAR(o["back"].f32()[i], o["latents"].f32()[i], 1e-6f);
   // token (0, 1) of channel 2 holds the pixels (0..1, 2..3)
   EXPECT_FLOAT_EQ(o["packed"].f32()[1 * 12 + 2 * 4 + 1], (o["latents"].f32()[(0 * 6 + 3) * 3 + 2] - 0.25f) * 0.5f);

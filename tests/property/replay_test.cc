@@ -21,18 +21,18 @@ AdapterChoice adapter(const std::string& name, float scale) {
   return {golden_folder() / kModel / "loras" / (name + ".safetensors"), scale};
 }
 
-class Replay : public testing::TestWithParam<std::string> {
+class Replay : public BackEndTest<std::string> {
  protected:
-  Replay() : engine_(engine_for(kModel, GetParam())) {}
+  Engine& engine() { return engine_for(kModel, GetParam()); }
 
   // Fills the inputs of all steps for a scene; the denoiser's activations keep their addresses.
   FluxActivations& begin(Denoiser& denoiser, const Scene& scene) {
-    engine_.use_adapters(scene.adapters);
-    const ModelConfigs& configs = engine_.model().configs;
+    engine().use_adapters(scene.adapters);
+    const ModelConfigs& configs = engine().model().configs;
     Request request{.prompt = scene.prompt, .width = 64, .height = 96, .steps = 3, .guidance = scene.guidance};
     request.seed = scene.seed;
     request.max_sequence_length = 16;
-    const Conditions conditions = engine_.pipeline().encode(scene.prompt, 16);
+    const Conditions conditions = engine().pipeline().encode(scene.prompt, 16);
     FluxActivations& a = denoiser.activations({.batch = 1, .txt_tokens = 16, .rows = 6, .columns = 4, .steps = 3});
     const auto sigmas = flow_match_sigmas(configs.scheduler, 3, a.sizes.img_tokens());
     denoiser.begin(a, packed_noise(configs, request).values, conditions, sigmas,
@@ -41,13 +41,11 @@ class Replay : public testing::TestWithParam<std::string> {
   }
 
   std::vector<float> direct(const Scene& scene) {
-    Denoiser denoiser(engine_.ops(), engine_.model().flux);
+    Denoiser denoiser(engine().ops(), engine().model().flux);
     FluxActivations& a = begin(denoiser, scene);
     for (int i = 0; i < 3; ++i) denoiser.step(a);
-    return download(engine_.ops(), a.latents);
+    return download(engine().ops(), a.latents);
   }
-
-  Engine& engine_;
 };
 
 TEST_P(Replay, EqualsDirectExecutionForOtherStepsPromptsSeedsAndAdapters) {
@@ -61,11 +59,11 @@ TEST_P(Replay, EqualsDirectExecutionForOtherStepsPromptsSeedsAndAdapters) {
   };
   std::vector<std::vector<AdapterChoice>> sets;
   for (const Scene& scene : others) sets.push_back(scene.adapters);
-  engine_.prepare_adapters(sets);
-  const uint64_t generation = engine_.hot_swap().generation();
+  engine().prepare_adapters(sets);
+  const uint64_t generation = engine().hot_swap().generation();
 
-  RecordingOps recorder(engine_.ops());
-  Denoiser denoiser(recorder, engine_.model().flux);
+  RecordingOps recorder(engine().ops());
+  Denoiser denoiser(recorder, engine().model().flux);
   FluxActivations& a = begin(denoiser, first);
   recorder.start_recording();
   denoiser.step(a);
@@ -76,17 +74,16 @@ TEST_P(Replay, EqualsDirectExecutionForOtherStepsPromptsSeedsAndAdapters) {
   for (const Scene& scene : others) {
     begin(denoiser, scene);
     for (int i = 0; i < 3; ++i) recorder.replay();
-    results.push_back(download(engine_.ops(), a.latents));
+    results.push_back(download(engine().ops(), a.latents));
     EXPECT_EQ(results.back(), direct(scene)) << "prompt \"" << scene.prompt << "\", seed " << scene.seed;
   }
   EXPECT_EQ(results.front(), results.back());
   for (size_t i = 1; i + 1 < results.size(); ++i) EXPECT_NE(results[i], results[0]);
-  EXPECT_EQ(engine_.hot_swap().generation(), generation) << "an adapter change within the reserved room moved memory";
-  engine_.use_adapters({});
+  EXPECT_EQ(engine().hot_swap().generation(), generation) << "an adapter change within the reserved room moved memory";
+  engine().use_adapters({});
 }
 
-INSTANTIATE_TEST_SUITE_P(BackEnds, Replay, testing::Values("reference", "cpu"),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(BackEnds, Replay, testing::ValuesIn(back_ends()), [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace fx::test

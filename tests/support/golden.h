@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -15,9 +16,13 @@
 
 namespace fx::test {
 
-inline std::filesystem::path golden_folder() {
-  return std::filesystem::path(FLUXSWAP_SOURCE_DIR) / "tests" / "data" / "golden";
+// The source tree: that of the build, or where a test program was carried to (scripts/gpu/check.sh).
+inline std::filesystem::path source_folder() {
+  const char* elsewhere = std::getenv("FLUXSWAP_SOURCE_DIR");
+  return elsewhere ? elsewhere : FLUXSWAP_SOURCE_DIR;
 }
+
+inline std::filesystem::path golden_folder() { return source_folder() / "tests" / "data" / "golden"; }
 
 // One case: tensors by name, and the request in the metadata.
 class Golden {

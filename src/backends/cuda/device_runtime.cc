@@ -1,0 +1,115 @@
+#include "backends/cuda/device_runtime.h"
+
+#include <algorithm>
+
+#include "backends/cuda/cuda_error.h"
+#include "core/error.h"
+
+namespace fx::cuda {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+constexpr int kOldestCapability = 80;  // Ampere: what the fat build begins with
+
+cudaMemcpyKind kind_of(CopyKind kind) {
+  switch (kind) {
+    case CopyKind::host_to_device: return cudaMemcpyHostToDevice;
+    case CopyKind::device_to_host: return cudaMemcpyDeviceToHost;
+    case CopyKind::device_to_device: return cudaMemcpyDeviceToDevice;
+  }
+  return cudaMemcpyDefault;
+}
+
+}  // namespace
+
+void CudaRuntime::open_device() {
+  int count = 0;
+  cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count == 0) status = cudaErrorNoDevice;
+  if (status == cudaSuccess) status = cudaSetDevice(0);
+  if (status == cudaSuccess) status = cudaFree(nullptr);  // makes the context, where most of what can fail fails
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  fail(ErrorCode::device, "no CUDA device: {}", cudaGetErrorString(status));
+}
+
+// Freed memory stays with the process: encoders and VAE allocate the same sizes for every picture.
+void CudaRuntime::open_pool() {
+  int supported = 0;
+  check_cuda(cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, 0), "asking for memory pools");
+  if (!supported) return;
+  check_cuda(cudaDeviceGetDefaultMemPool(&pool_, 0), "finding the device's memory pool");
+  uint64_t keep = UINT64_MAX;
+  check_cuda(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep), "setting up the memory pool");
+}
+
+CudaRuntime::CudaRuntime() {
+  open_device();
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDeviceProperties(&properties, 0), "reading the device's properties");
+  capability_ = properties.major * 10 + properties.minor;
+  name_ = fmt::format("cuda ({})", properties.name);
+  check(capability_ >= kOldestCapability, ErrorCode::unsupported,
+        "{} has compute capability {}.{}; expected 8.0 or newer", properties.name, properties.major, properties.minor);
+
+  check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+  open_pool();
+  check_cuda(cudaHostAlloc(reinterpret_cast<void**>(&fault_), sizeof(DeviceFault), cudaHostAllocMapped),
+             "allocating pinned host memory");
+  *fault_ = {};
+}
+
+CudaRuntime::~CudaRuntime() {
+  if (stream_) cudaStreamSynchronize(stream_);
+  if (fault_) cudaFreeHost(fault_);
+  if (stream_) cudaStreamDestroy(stream_);
+  if (pool_) cudaMemPoolTrimTo(pool_, 0);
+}
+
+void* CudaRuntime::allocate(size_t bytes) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(stream_, &capture), "asking for the stream's state");
+  check(capture == cudaStreamCaptureStatusNone, ErrorCode::internal,
+        "{} bytes of device memory asked for while a graph is captured: run once before the capture", bytes);
+  void* data = nullptr;
+  const size_t some = std::max<size_t>(bytes, 1);
+  const cudaError_t status = pool_ ? cudaMallocAsync(&data, some, stream_) : cudaMalloc(&data, some);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    fail(ErrorCode::out_of_memory,
+         "out of device memory: {:.2f} GiB more are needed; {:.2f} GiB are in use here and {:.2f} of {:.2f} GiB are "
+         "free; "
+         "a smaller picture may fit",
+         static_cast<double>(bytes) / kGiB, static_cast<double>(current_.load()) / kGiB,
+         static_cast<double>(free) / kGiB, static_cast<double>(total) / kGiB);
+  }
+  check_cuda(status, "allocating device memory");
+  const size_t now = current_.fetch_add(bytes) + bytes;
+  size_t peak = peak_.load();
+  while (now > peak && !peak_.compare_exchange_weak(peak, now)) {}
+  return data;
+}
+
+void CudaRuntime::release(void* data, size_t bytes) noexcept {
+  // A failure here is the failure of earlier work, which the next call reports.
+  if (pool_) cudaFreeAsync(data, stream_);
+  else cudaFree(data);
+  current_.fetch_sub(bytes);
+}
+
+void CudaRuntime::copy(void* target, const void* source, size_t bytes, CopyKind kind) {
+  if (bytes > 0) check_cuda(cudaMemcpyAsync(target, source, bytes, kind_of(kind), stream_), "copying memory");
+}
+
+void CudaRuntime::fill_zero(void* target, size_t bytes) {
+  if (bytes > 0) check_cuda(cudaMemsetAsync(target, 0, bytes, stream_), "filling memory");
+}
+
+void CudaRuntime::synchronize() {
+  check_cuda(cudaStreamSynchronize(stream_), "waiting for the device");
+  throw_fault(*fault_);
+}
+
+}  // namespace fx::cuda

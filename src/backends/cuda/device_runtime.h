@@ -1,0 +1,47 @@
+// One GPU as a Runtime: one stream, stream-ordered memory from the driver's pool where it has one.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <atomic>
+
+#include "backends/cuda/device_fault.h"
+#include "core/runtime.h"
+
+namespace fx::cuda {
+
+class CudaRuntime final : public Runtime {
+ public:
+  // Throws device "no CUDA device: REASON" with the driver's reason, and unsupported for a GPU before Ampere.
+  CudaRuntime();
+  ~CudaRuntime() override;
+  CudaRuntime(const CudaRuntime&) = delete;
+  CudaRuntime& operator=(const CudaRuntime&) = delete;
+
+  std::string device_name() const override { return name_; }
+  // Throws internal while a graph is being captured: the graph would own the memory.
+  void* allocate(size_t bytes) override;
+  void release(void* data, size_t bytes) noexcept override;
+  void copy(void* target, const void* source, size_t bytes, CopyKind kind) override;
+  void fill_zero(void* target, size_t bytes) override;
+  // Also throws what kernels have found wrong since the last call.
+  void synchronize() override;
+  MemoryInfo memory() const override { return {current_.load(), peak_.load()}; }
+
+  cudaStream_t stream() const { return stream_; }
+  DeviceFault* fault() const { return fault_; }
+  int compute_capability() const { return capability_; }  // 90 for sm_90
+
+ private:
+  void open_device();
+  void open_pool();
+
+  std::string name_;
+  int capability_ = 0;
+  cudaStream_t stream_ = nullptr;
+  cudaMemPool_t pool_ = nullptr;  // null where the driver has none (some virtual machines)
+  DeviceFault* fault_ = nullptr;
+  std::atomic<size_t> current_{0}, peak_{0};
+};
+
+}  // namespace fx::cuda
