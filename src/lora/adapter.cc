@@ -36,4 +36,12 @@ uint64_t Adapter::bytes() const {
   return total;
 }
 
+Adapter ready_for_slots(Adapter adapter) {
+  for (Patch& patch : adapter.patches) {
+    patch.a = patch.a.in_f32();
+    patch.b = patch.b.in_f32();
+  }
+  return adapter;
+}
+
 }  // namespace fx

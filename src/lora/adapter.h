@@ -122,4 +122,8 @@ struct Adapter {
   uint64_t bytes() const;
 };
 
+// The adapter as slots take it: low-rank matrices in f32, so that staging copies them and converts nothing. What is
+// merged stays as it is.
+Adapter ready_for_slots(Adapter adapter);
+
 }  // namespace fx

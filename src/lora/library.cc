@@ -71,7 +71,7 @@ std::shared_ptr<AdapterLibrary::Entry> AdapterLibrary::find_or_add(const File& f
 void AdapterLibrary::read(const Path& path, Entry& entry, Promise& promise) {
   const auto start = std::chrono::steady_clock::now();
   try {
-    auto adapter = std::make_shared<const Adapter>(read_adapter(path, *target_));
+    auto adapter = std::make_shared<const Adapter>(ready_for_slots(read_adapter(path, *target_)));
     const std::lock_guard lock(mutex_);
     done_.load_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     entry.bytes = adapter->bytes();

@@ -1,4 +1,5 @@
-// Adapters already read, so that a second use costs no file access but a look at size and time.
+// Adapters already read and made ready for the device, so that a second use costs a look at the file's size and time,
+// and copies.
 //
 // Least recently used ones go when a byte budget is exceeded; pinned ones stay. Files can be read ahead in the
 // background. All methods are thread-safe, and two threads that ask for one file read it once.

@@ -32,6 +32,13 @@ std::vector<float> Matrix::values() const {
   return result;
 }
 
+Matrix Matrix::in_f32() const {
+  if (dtype_ == DType::f32 || empty()) return *this;
+  auto copy = std::make_shared_for_overwrite<std::byte[]>(static_cast<size_t>(rows_ * columns_) * sizeof(float));
+  read_rows(0, rows_, reinterpret_cast<float*>(copy.get()));
+  return {rows_, columns_, DType::f32, std::move(copy)};
+}
+
 Matrix Matrix::with_halves_exchanged() const {
   check(rows_ % 2 == 0, ErrorCode::internal, "{} rows have no two halves", rows_);
   const size_t half = bytes() / 2;

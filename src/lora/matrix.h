@@ -31,6 +31,8 @@ class Matrix {
   void read_rows(int64_t begin, int64_t count, float* target) const;
   std::vector<float> values() const;
 
+  // The same values in f32.
+  Matrix in_f32() const;
   // The first and the second half of the rows in the other order. Needs an even number of rows.
   Matrix with_halves_exchanged() const;
   // The rows of `below` follow. Columns and dtypes agree.

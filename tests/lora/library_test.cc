@@ -7,6 +7,7 @@
 #include "lora/adapter_file.h"
 #include "lora/file/read.h"
 #include "lora/tiny_model.h"
+#include "lora/write/convert.h"
 #include "support/expect_error.h"
 #include "support/temp_folder.h"
 
@@ -48,6 +49,23 @@ TEST_F(LibraryTest, CountsWhatItDoes) {
   EXPECT_GT(s.load_seconds, 0);
   EXPECT_EQ(s.swaps, 2u);
   EXPECT_EQ(s.swap_seconds, 0.75);
+}
+
+TEST_F(LibraryTest, KeepsAdaptersAsSlotsTakeThem) {
+  const fs::path file = folder_ / "half.safetensors";
+  write_diffusers_adapter(file, read_adapter(a_, model_.target), model_.target, DType::bf16);
+  const Adapter half = read_adapter(file, model_.target);
+  AdapterLibrary library(model_.target);
+  const auto ready = library.get(file);
+  ASSERT_EQ(ready->patches.size(), half.patches.size());
+  for (size_t i = 0; i < half.patches.size(); ++i) {
+    EXPECT_EQ(half.patches[i].a.dtype(), DType::bf16);
+    EXPECT_EQ(ready->patches[i].a.dtype(), DType::f32);
+    EXPECT_EQ(ready->patches[i].a.values(), half.patches[i].a.values());
+    EXPECT_EQ(ready->patches[i].b.values(), half.patches[i].b.values());
+  }
+  EXPECT_EQ(library.statistics().bytes, 2 * half.bytes());
+  EXPECT_EQ(model_.run_with({{ready}}), model_.run_with({{std::make_shared<Adapter>(half)}}));
 }
 
 TEST_F(LibraryTest, KeepsWhatIsPinned) {
