@@ -55,6 +55,7 @@ void make_app(CLI::App& app, Action& action) {
   add_picture_commands(app, action);
   add_file_commands(app, action);
   add_debug_commands(app, action);
+  add_bench_commands(app, action);
   app.footer(kFooter);  // after the commands, which would inherit it
 }
 

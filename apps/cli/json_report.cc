@@ -24,7 +24,7 @@ json run_json(const std::string& command, Engine& engine, const Request& request
           {"model", model_json(engine, model_hash)},
           {"backend", engine.ops().backend_name()},
           {"device", engine.ops().runtime().device_name()},
-          {"precision", "f32"},
+          {"precision", name(engine.model().precision)},
           {"seed", request.seed},
           {"width", request.width},
           {"height", request.height},
@@ -32,7 +32,7 @@ json run_json(const std::string& command, Engine& engine, const Request& request
           {"guidance", request.guidance},
           {"max_sequence_length", request.max_sequence_length},
           {"noise", request.noise == NoiseType::f32 ? "f32" : "bf16"},
-          {"graph_captures", kGraphCaptures},
+          {"graph_captures", engine.pipeline().denoiser().captures()},
           {"adapter_memory", adapter_memory_json(engine.hot_swap().memory())},
           {"peak_memory", memory_json(engine.ops().runtime())}};
 }

@@ -8,9 +8,6 @@
 
 namespace fx::cli {
 
-// Captured graphs in the reports: the back-ends of this build run every operation directly, so there are none.
-inline constexpr int kGraphCaptures = 0;
-
 // The double that prints as the float does: 0.8, not 0.800000011920929.
 double as_printed(float value);
 

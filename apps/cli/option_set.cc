@@ -83,9 +83,17 @@ void OptionSet::taps(const std::string& which, Path& target) {
 
 void OptionSet::engine(EngineOptions& target) {
   model(target.model);
-  word("--device", "where to compute (default auto: cpu)", target.device, {"auto", "cpu", "cuda"});
-  word("--precision", "of the computation (default auto: f32 on a CPU)", target.precision,
-       {"auto", "f32", "bf16", "fp8"});
+  word("--device", "where to compute (default auto: a GPU where there is one, else the CPU)", target.device,
+       {"auto", "cpu", "cuda"});
+  word("--precision", "of the computation (default auto: f32 on a CPU; on a GPU fp8 for large models, else bf16)",
+       target.precision, {"auto", "f32", "bf16", "fp8"});
+  word("--adapter-mode",
+       "on a GPU: merged into the weights (no cost per step, twice the memory) or added as layers run (default auto: "
+       "merged where memory allows)",
+       target.adapter_mode, {"auto", "merged", "unmerged"});
+  word("--attention", "on a GPU: its precision (default auto: e4m3 with fp8)", target.attention, {"auto", "bf16", "e4m3"});
+  integer("--max-rank", "reserve room for unmerged adapters of this rank, so that none moves memory (default: none)",
+          target.max_rank, 1, 1024);
   integer("--threads", "CPU threads (default: all cores)", target.threads, 1, kMaxThreads);
   flag("--reference", "compute with the slow reference back-end, to compare with", target.reference)
       ->group("Debugging");

@@ -56,5 +56,6 @@ using Action = std::function<void()>;
 void add_picture_commands(CLI::App& app, Action& action);
 void add_file_commands(CLI::App& app, Action& action);
 void add_debug_commands(CLI::App& app, Action& action);
+void add_bench_commands(CLI::App& app, Action& action);
 
 }  // namespace fx::cli

@@ -1,5 +1,8 @@
 #include "session.h"
 
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
 #include <random>
 
 #include "backends/make_ops.h"
@@ -7,37 +10,79 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "lora/file/read.h"
+#include "pipeline/plan.h"
+#include "pipeline/stop_watch.h"
 #include "text/utf8.h"
 #include "usage_error.h"
+#include "values.h"
 
 namespace fx::cli {
 
 namespace {
 
-std::unique_ptr<Ops> make_cuda() {
-  auto ops = make_cuda_ops();
-  log(LogLevel::warning,
-      ops->runtime().device_name() + ": the CUDA back-end is under construction and not yet verified; --device cpu is");
-  return ops;
+// The limit is for tests of older cards' paths on a newer one.
+CudaOptions cuda_options() {
+  CudaOptions options;
+  if (const char* limit = std::getenv("FLUXSWAP_CAPABILITY_LIMIT")) {
+    options.capability_limit = static_cast<int>(parse_int("FLUXSWAP_CAPABILITY_LIMIT", limit, 80, 1000));
+  }
+  return options;
+}
+
+bool has_nvidia_gpu() {
+  std::error_code ignored;
+  return std::filesystem::exists("/dev/nvidiactl", ignored);
+}
+
+// A GPU where there is one. A machine without one, or a build without CUDA, says nothing; a GPU that cannot be used, why.
+std::unique_ptr<Ops> make_best_ops(int threads) {
+  try {
+    return make_cuda_ops(cuda_options());
+  } catch (const Error& error) {
+    if (has_nvidia_gpu()) log(LogLevel::warning, fmt::format("computing on the cpu, because: {}", error.what()));
+  }
+  return make_cpu_ops(threads);
+}
+
+std::optional<bool> choice(const std::string& word, const std::string& yes) {
+  return word == "auto" ? std::nullopt : std::optional(word == yes);
+}
+
+WantedModel wanted_model(const EngineOptions& options) {
+  WantedModel wanted{.masters = choice(options.adapter_mode, "merged"),
+                     .e4m3_attention = choice(options.attention, "e4m3")};
+  for (const Precision precision : {Precision::f32, Precision::bf16, Precision::fp8}) {
+    if (options.precision == name(precision)) wanted.precision = precision;
+  }
+  return wanted;
 }
 
 }  // namespace
 
-// `auto` is the CPU until the CUDA back-end has been verified: a picture that may be wrong is for those who ask for it.
 std::unique_ptr<Ops> make_ops(const EngineOptions& options) {
-  check(options.precision == "auto" || options.precision == "f32", ErrorCode::unsupported,
-        "--precision {}: the back-ends of this build compute in f32; expected f32 or auto", options.precision);
   if (options.reference) return make_reference_ops();
-  if (options.device != "cuda") return make_cpu_ops(options.threads);
+  if (options.device == "auto") return make_best_ops(options.threads);
+  if (options.device == "cpu") return make_cpu_ops(options.threads);
   try {
-    return make_cuda();
+    return make_cuda_ops(cuda_options());
   } catch (const Error& error) { fail(error.code(), "--device cuda: {}; expected cpu or auto", error.what()); }
 }
 
 std::unique_ptr<Engine> open_engine(const EngineOptions& options, ProgressBar& bar) {
   auto ops = make_ops(options);
-  bar.show("loading " + options.model.string());
-  return std::make_unique<Engine>(std::move(ops), options.model);
+  const std::string device = ops->runtime().device_name();
+  bar.show(fmt::format("loading {} on {}", options.model.string(), device));
+  ModelOptions model = plan_model(read_model_configs(options.model), *ops, wanted_model(options));
+  StopWatch watch;
+  model.progress = [&](size_t bytes, size_t total) {
+    constexpr double kGB = 1e9;
+    bar.show(fmt::format("loading on {}: {:.1f} of {:.1f} GB, {:.1f} GB/s", device, static_cast<double>(bytes) / kGB,
+                         static_cast<double>(total) / kGB, static_cast<double>(bytes) / kGB / watch.elapsed()));
+  };
+  auto engine = std::make_unique<Engine>(std::move(ops), options.model, model);
+  if (options.max_rank > 0) engine->reserve_rank(options.max_rank);
+  bar.clear();
+  return engine;
 }
 
 void check_strict(Engine& engine, const AdapterOptions& options, const std::vector<AdapterChoice>& choices) {

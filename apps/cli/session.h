@@ -10,10 +10,11 @@
 
 namespace fx::cli {
 
-// Throws unsupported for a device or precision that this build does not have.
+// Throws unsupported for a device that this build does not have, and device for one that is not there.
 std::unique_ptr<Ops> make_ops(const EngineOptions& options);
 
-// Loads the model, saying so on the bar.
+// Loads the model in the precision and with the memory that fit the device, saying so on the bar. Throws what plan_model
+// and Engine throw.
 std::unique_ptr<Engine> open_engine(const EngineOptions& options, ProgressBar& bar);
 
 // Publishes adapters and warns about keys that match nothing, or throws because of them where the options are strict.

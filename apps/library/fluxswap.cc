@@ -7,6 +7,7 @@
 #include "backends/make_ops.h"
 #include "core/error.h"
 #include "pipeline/engine.h"
+#include "pipeline/plan.h"
 
 namespace fluxswap {
 namespace {
@@ -54,10 +55,35 @@ fx::ProgressCallback to_internal(const Progress& progress) {
   };
 }
 
+std::unique_ptr<fx::Ops> make_ops(const EngineOptions& options) {
+  if (options.device == Device::cpu) return fx::make_cpu_ops(options.threads);
+  if (options.device == Device::cuda) return fx::make_cuda_ops();
+  try {
+    return fx::make_cuda_ops();
+  } catch (const fx::Error&) { return fx::make_cpu_ops(options.threads); }  // no GPU
+}
+
+std::optional<fx::Precision> to_internal(Precision precision) {
+  switch (precision) {
+    case Precision::automatic: return std::nullopt;
+    case Precision::f32: return fx::Precision::f32;
+    case Precision::bf16: return fx::Precision::bf16;
+    case Precision::fp8: return fx::Precision::fp8;
+  }
+  return std::nullopt;
+}
+
+fx::Engine open(const EngineOptions& options, std::unique_ptr<fx::Ops> ops) {
+  const fx::ModelOptions model = fx::plan_model(fx::read_model_configs(options.model), *ops,
+                                                {to_internal(options.precision), options.merged_adapters, {}});
+  return fx::Engine(std::move(ops), options.model, model);
+}
+
 }  // namespace
 
 struct Engine::State {
-  explicit State(const EngineOptions& options) : engine(fx::make_cpu_ops(options.threads), options.model) {}
+  explicit State(const EngineOptions& options) : State(options, make_ops(options)) {}
+  State(const EngineOptions& options, std::unique_ptr<fx::Ops> ops) : engine(open(options, std::move(ops))) {}
 
   Picture finish(fx::Picture made) {
     // With the first picture, as it takes long.

@@ -29,9 +29,20 @@ class Error : public std::runtime_error {
 // The version of the library, "0.1.0".
 const char* version();
 
+// Where to compute; automatic takes an NVIDIA GPU where there is one.
+enum class Device { automatic, cpu, cuda };
+// Of weights and activations. fp8: e4m3 for the linear layers of the transformer's blocks, with one scale for each output
+// channel and each row of the input. Automatic: f32 on a CPU; on a GPU fp8 for large models, else bf16.
+enum class Precision { automatic, f32, bf16, fp8 };
+
 struct EngineOptions {
   std::filesystem::path model;  // a diffusers folder, as FLUX.1-dev and FLUX.1-schnell are published
   int threads = 0;              // of the CPU back-end; 0 takes all cores
+  Device device = Device::automatic;
+  Precision precision = Precision::automatic;
+  // On a GPU: adapters without a step range are merged into the weights, which costs twice their memory and nothing in a
+  // step. By default where memory allows.
+  std::optional<bool> merged_adapters;
 };
 
 // Modules whose name matches `pattern` (`*` any characters, `?` one) act `factor` times as strongly. Names are those of

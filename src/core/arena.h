@@ -19,6 +19,11 @@ class Arena {
   Tensor f32(const Shape& shape) { return allocate(DType::f32, shape); }
   Tensor i32(const Shape& shape) { return allocate(DType::i32, shape); }
   Runtime& runtime() const { return *runtime_; }
+  size_t bytes() const {
+    size_t total = 0;
+    for (const Buffer& buffer : buffers_) total += static_cast<size_t>(buffer.tensor().bytes());
+    return total;
+  }
 
  private:
   Runtime* runtime_;

@@ -80,6 +80,17 @@ uint16_t f32_to_f16(float value) {
   return sign | static_cast<uint16_t>((rebiased + 0xfff + (rebiased >> 13 & 1)) >> 13);
 }
 
+uint8_t f32_to_f8_e4m3(float value) {
+  const auto bits = __builtin_bit_cast(uint32_t, value);
+  const auto sign = static_cast<uint8_t>(bits >> 24 & 0x80);
+  const float magnitude = std::fabs(value);
+  if (std::isnan(value)) return sign | 0x7f;
+  if (magnitude >= 448.0f) return sign | 0x7e;
+  if (magnitude < 0x1p-6f) return sign | static_cast<uint8_t>(std::nearbyint(magnitude * 0x1p9f));  // subnormal
+  const uint32_t rebiased = (bits & 0x7fffffff) - (120u << 23);
+  return sign | static_cast<uint8_t>((rebiased + 0x7ffff + (rebiased >> 20 & 1)) >> 20);
+}
+
 float f16_to_f32(uint16_t bits) {
   // The mantissa and exponent move to their f32 places; the product rebiases the exponent, subnormals included.
   const uint32_t magnitude = static_cast<uint32_t>(bits & 0x7fff) << 13;
@@ -113,7 +124,10 @@ void convert_from_f32(const float* source, DType dtype, void* target, size_t cou
     case DType::f16:
       for (size_t i = 0; i < count; ++i) half[i] = f32_to_f16(source[i]);
       return;
-    default: fail(ErrorCode::unsupported, "cannot convert f32 to {}: expected f32, f16 or bf16", name(dtype));
+    case DType::f8_e4m3:
+      for (size_t i = 0; i < count; ++i) static_cast<uint8_t*>(target)[i] = f32_to_f8_e4m3(source[i]);
+      return;
+    default: fail(ErrorCode::unsupported, "cannot convert f32 to {}: expected f32, f16, bf16 or f8_e4m3", name(dtype));
   }
 }
 

@@ -21,6 +21,8 @@ bool is_floating(DType dtype);
 // Rounds to nearest, ties to even; keeps infinities; NaN stays NaN.
 uint16_t f32_to_bf16(float value);
 uint16_t f32_to_f16(float value);
+// As above, but e4m3 has no infinities: beyond 448 becomes 448.
+uint8_t f32_to_f8_e4m3(float value);
 float f16_to_f32(uint16_t bits);
 float f8_e4m3_to_f32(uint8_t bits);
 float f8_e5m2_to_f32(uint8_t bits);
@@ -32,7 +34,7 @@ inline float bf16_to_f32(uint16_t bits) {
 // Converts `count` elements of a floating type at `source` (any alignment) to f32 at `target`. Exact for all but f64.
 void convert_to_f32(DType dtype, const void* source, float* target, size_t count);
 
-// Converts f32 to f32, f16 or bf16, rounding to nearest even.
+// Converts f32 to f32, f16, bf16 or f8_e4m3 as the functions above do.
 void convert_from_f32(const float* source, DType dtype, void* target, size_t count);
 
 }  // namespace fx

@@ -50,6 +50,7 @@ class HostRuntime final : public Runtime {
   void fill_zero(void* target, size_t bytes) override { std::memset(target, 0, bytes); }
   void synchronize() override {}
   MemoryInfo memory() const override { return {current_.load(), peak_.load()}; }
+  size_t available() const override { return limit_ - std::min(limit_, current_.load()); }
 
  private:
   const size_t limit_;

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -16,6 +17,28 @@ enum class CopyKind { host_to_device, device_to_host, device_to_device };
 struct MemoryInfo {
   size_t current_bytes = 0;  // allocated through this runtime now
   size_t peak_bytes = 0;     // most ever
+};
+
+// Bytes on their way to the device, beside the work that is in progress there. The host fills `host()`, `send` starts the
+// transfer, and work issued on the Runtime after `arrive` finds them in device memory.
+class Staging {
+ public:
+  virtual ~Staging() = default;
+  virtual std::byte* host() = 0;
+  virtual size_t bytes() const = 0;
+  // The first `bytes` of them. The host part stays as it is until `wait`.
+  virtual void send(size_t bytes) = 0;
+  // Where they are in device memory. Does not wait on the host.
+  virtual const std::byte* arrive() = 0;
+  // Waits for the work issued so far, after which the host may fill again.
+  virtual void wait() = 0;
+};
+
+// A sequence of operations that can be run again as one: a captured graph.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void replay() = 0;
 };
 
 class Runtime {
@@ -32,6 +55,20 @@ class Runtime {
   virtual void fill_zero(void* target, size_t bytes) = 0;
   virtual void synchronize() = 0;
   virtual MemoryInfo memory() const = 0;
+  // What could still be allocated, about.
+  virtual size_t available() const { return SIZE_MAX; }
+
+  // Copies device memory that no work in flight writes to the host, and waits for this alone. Thread-safe.
+  virtual void fetch(void* target, const void* source, size_t bytes);
+
+  // Memory for a transfer. Thread-safe. Throws out_of_memory.
+  virtual std::unique_ptr<Staging> stage(size_t bytes);
+
+  // Whether `record` is worth while here.
+  virtual bool records() const { return false; }
+  // Records the operations that `work` issues, without running them. They have run once with these shapes before, so that
+  // nothing is allocated. Throws unsupported where records() is false.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& work);
 };
 
 // The CPU. Beyond `limit` bytes at a time `allocate` throws out_of_memory: the system itself would say yes to everything, and

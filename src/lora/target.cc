@@ -16,7 +16,7 @@ std::optional<size_t> look_up(const std::unordered_map<std::string, size_t>& map
 
 std::string_view module_of(std::string_view parameter) { return parameter.substr(0, parameter.rfind('.')); }
 
-void AdapterTarget::add(Component component, const NameMap& names, ParamStore& store) {
+void AdapterTarget::add(Component component, const NameMap& names, ParamStore& store, const BaseReader& read_base) {
   names_[component] = &names;
   for (LoraSlot& slot : store.slots()) {
     by_name_.emplace(full_name(component, slot.module), slots_.size());
@@ -24,7 +24,7 @@ void AdapterTarget::add(Component component, const NameMap& names, ParamStore& s
   }
   for (const Param& param : store.params()) {
     parameter_by_name_.emplace(full_name(component, param.name), parameters_.size());
-    parameters_.push_back({component, &param, &store.runtime()});
+    parameters_.push_back({component, &param, &store.runtime(), read_base});
     const std::string module(module_of(param.name));
     if (auto& own = aliases_[component][module]; own.empty()) own.push_back({module, {}});
   }

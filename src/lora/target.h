@@ -32,6 +32,9 @@ struct ModuleAlias {
 // "double_blocks.0.img_attn.qkv" of "double_blocks.0.img_attn.qkv.weight".
 std::string_view module_of(std::string_view parameter);
 
+// The unquantised values of a parameter, from the model's file.
+using BaseReader = std::function<std::vector<float>(const Param&)>;
+
 class AdapterTarget {
  public:
   struct Slot {
@@ -43,11 +46,13 @@ class AdapterTarget {
     Component component;
     const Param* param;
     Runtime* runtime;
+    BaseReader read_base;  // may be empty
   };
 
   // Takes in all slots and parameters of a model. `names` and `store` must outlive the target; all layers are declared by now.
-  // Components that are not added are unknown: an adapter's patches on them are reported as unmatched.
-  void add(Component component, const NameMap& names, ParamStore& store);
+  // Components that are not added are unknown: an adapter's patches on them are reported as unmatched. `read_base` is
+  // needed where parameters are quantised and something is to be merged into them.
+  void add(Component component, const NameMap& names, ParamStore& store, const BaseReader& read_base = nullptr);
 
   // A module by the name that a file gives it, without the component's prefix. Nothing when the model has no such
   // linear layer.

@@ -1,26 +1,30 @@
 #include "nn/bind.h"
 
-#include <algorithm>
 #include <unordered_map>
 
 #include "core/error.h"
+#include "nn/weight_writer.h"
 
 namespace fx {
 namespace {
 
-constexpr int64_t kChunk = 256 * 1024;  // elements converted at a time: stays in a core's cache
+// What a file's tensor fills.
+struct Piece {
+  const TensorInfo* info;
+  const Param* param;
+  RowRange rows;
+  bool exchange_halves;
+};
 
-class Binder {
+// Finds the place of every tensor, and everything that is wrong, before anything is read.
+class Plan {
  public:
-  Binder(ParamStore& store, const TensorSource& source, const NameMap& names) : store_(store), source_(source), names_(names) {
+  Plan(const ParamStore& store, const TensorSource& source, const NameMap& names) : source_(source), names_(names) {
     for (const Param& param : store.params()) params_.emplace(param.name, Entry{&param});
-  }
-
-  void run() {
     for (const TensorInfo& info : source_.tensors()) {
-      if (!names_.ignored(info.name)) bind(info);
+      if (!names_.ignored(info.name)) add(info);
     }
-    for (const Param& param : store_.params()) {
+    for (const Param& param : store.params()) {
       const int64_t expected = param.file_shape[0], bound = params_.at(param.name).rows_bound;
       if (bound == 0) problems_.push_back("missing " + param.name + " " + to_string(param.file_shape));
       else if (bound < expected) problems_.push_back(fmt::format("missing rows of {}: {} of {} found", param.name, bound, expected));
@@ -28,6 +32,7 @@ class Binder {
   }
 
   const std::vector<std::string>& problems() const { return problems_; }
+  const std::vector<Piece>& pieces() const { return pieces_; }
 
  private:
   struct Entry {
@@ -35,7 +40,7 @@ class Binder {
     int64_t rows_bound = 0;
   };
 
-  void bind(const TensorInfo& info) {
+  void add(const TensorInfo& info) {
     const auto original = names_.tied_to(info.name);
     if (original && source_.find(*original)) return;
     const auto target = names_.parameter(original.value_or(info.name));
@@ -54,76 +59,37 @@ class Binder {
       problems_.push_back(fmt::format("{}: expected a floating type, found {}", info.name, name(info.dtype)));
     } else if (rows_bound + rows.count > param->file_shape[0]) {
       problems_.push_back(fmt::format("{}: {} is stored more than once", info.name, param->name));
-    } else if (problems_.empty()) {  // nothing to gain from reading on after a problem
-      fill(info, *param, rows, target->exchange_halves);
+    } else {
+      pieces_.push_back({&info, param, rows, target->exchange_halves});
     }
     rows_bound += rows.count;
   }
 
-  void fill(const TensorInfo& info, const Param& param, const RowRange& rows, bool exchange_halves) {
-    const std::byte* data = source_.bytes(info).data();
-    const Tensor target = param.tensor.slice(0, rows.begin, rows.begin + rows.count);
-    if (param.layout == ParamLayout::channels_last) {
-      fill_channels_last(info, data, target);
-    } else if (exchange_halves) {
-      const int64_t half = rows.count / 2;
-      const int64_t half_bytes = target.bytes() / 2 / static_cast<int64_t>(sizeof(float)) * static_cast<int64_t>(size_of(info.dtype));
-      fill_rows(info.dtype, data, target.slice(0, half, rows.count));
-      fill_rows(info.dtype, data + half_bytes, target.slice(0, 0, half));
-    } else {
-      fill_rows(info.dtype, data, target);
-    }
-    source_.release(info);
-  }
-
-  void fill_rows(DType dtype, const std::byte* data, const Tensor& target) {
-    staging_.resize(kChunk);
-    const int64_t count = target.count();
-    for (int64_t begin = 0; begin < count; begin += kChunk) {
-      const auto chunk = static_cast<size_t>(std::min(kChunk, count - begin));
-      convert_to_f32(dtype, data + begin * static_cast<int64_t>(size_of(dtype)), staging_.data(), chunk);
-      copy(target.f32() + begin, chunk);
-    }
-  }
-
-  // (O, I, kh, kw) in the file to (O, kh, kw, I).
-  void fill_channels_last(const TensorInfo& info, const std::byte* data, const Tensor& target) {
-    const int64_t in = info.shape[1], taps = info.shape[2] * info.shape[3];
-    const auto count = static_cast<size_t>(in * taps);
-    std::vector<float> stored(count);
-    staging_.resize(std::max<size_t>(staging_.size(), count));
-    for (int64_t o = 0; o < info.shape[0]; ++o) {
-      convert_to_f32(info.dtype, data + o * in * taps * static_cast<int64_t>(size_of(info.dtype)), stored.data(), count);
-      for (int64_t i = 0; i < in; ++i) {
-        for (int64_t t = 0; t < taps; ++t) staging_[t * in + i] = stored[i * taps + t];
-      }
-      copy(target.f32() + o * in * taps, count);
-    }
-  }
-
-  void copy(float* target, size_t count) {
-    store_.runtime().copy(target, staging_.data(), count * sizeof(float), CopyKind::host_to_device);
-    store_.runtime().synchronize();
-  }
-
-  ParamStore& store_;
   const TensorSource& source_;
   const NameMap& names_;
   std::unordered_map<std::string, Entry> params_;
   std::vector<std::string> problems_;
-  std::vector<float> staging_;
+  std::vector<Piece> pieces_;
 };
 
 }  // namespace
 
-void bind_params(ParamStore& store, const TensorSource& source, const NameMap& names, const std::string& component) {
-  Binder binder(store, source, names);
-  binder.run();
-  if (binder.problems().empty()) return;
+void bind_params(Ops& ops, ParamStore& store, const TensorSource& source, const NameMap& names,
+                 const std::string& component, const LoadProgress& progress) {
+  const Plan plan(store, source, names);
+  if (plan.problems().empty()) {
+    WeightWriter writer(ops);
+    for (const Piece& piece : plan.pieces()) {
+      writer.add({piece.info->dtype, [&] { return source.bytes(*piece.info); }, [&] { source.release(*piece.info); },
+                  piece.param, piece.rows, piece.exchange_halves});
+    }
+    writer.run(progress);
+    return;
+  }
   std::string list;
-  for (const std::string& problem : binder.problems()) list += (list.empty() ? "" : "; ") + problem;
+  for (const std::string& problem : plan.problems()) list += (list.empty() ? "" : "; ") + problem;
   fail(ErrorCode::bad_file, "{}: {} does not fit its config ({} problem{}): {}", component, source.path().string(),
-       binder.problems().size(), binder.problems().size() == 1 ? "" : "s", list);
+       plan.problems().size(), plan.problems().size() == 1 ? "" : "s", list);
 }
 
 }  // namespace fx

@@ -2,28 +2,35 @@
 
 namespace fx {
 
-Linear::Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias)
-    : weight_(scope.tensor("weight", {out, in})), slot_(scope.store().declare_slot(scope.path(), weight_)) {
+Linear::Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias, ParamRole role)
+    : weight_(&scope.store().declare(scope.path("weight"), {out, in}, ParamLayout::as_stored, role)),
+      slot_(scope.store().declare_slot(scope.path(), *weight_)) {
   if (bias) bias_ = scope.tensor("bias", {out});
 }
 
-LinearArgs Linear::args(const Tensor& x) const {
-  return {.x = x, .weight = weight_, .bias = bias_, .lora = slot_->operand};
+LinearArgs Linear::args(const ScaledRows& x) const {
+  return {.x = x.values,
+          .x_scale = x.scale,
+          .weight = weight_->tensor,
+          .weight_scale = weight_->scale,
+          .weight_only = weight_->weight_only(),
+          .bias = bias_,
+          .lora = slot_->merged ? LoraOperand() : slot_->operand};
 }
 
-void Linear::operator()(Ops& ops, const Tensor& x, const Tensor& y, Activation activation) const {
+void Linear::operator()(Ops& ops, const ScaledRows& x, const Tensor& y, Activation activation) const {
   LinearArgs call = args(x);
   call.outputs[0] = {y, activation};
   ops.linear(call);
 }
 
-void Linear::split(Ops& ops, const Tensor& x, const Tensor& y, const Tensor& z, Activation activation) const {
+void Linear::split(Ops& ops, const ScaledRows& x, const Tensor& y, const Tensor& z, Activation activation) const {
   LinearArgs call = args(x);
   call.outputs = {LinearOutput{y, Activation::none}, LinearOutput{z, activation}};
   ops.linear(call);
 }
 
-void Linear::add_gated(Ops& ops, const Tensor& x, const Tensor& y, const StepVector& gate) const {
+void Linear::add_gated(Ops& ops, const ScaledRows& x, const Tensor& y, const StepVector& gate) const {
   LinearArgs call = args(x);
   call.outputs[0] = {y, Activation::none};
   call.add = true;

@@ -6,29 +6,43 @@
 
 namespace fx {
 
+// Rows of activations, (B, L, C): as they are, or in e4m3 with one scale a row where the layers that read them are.
+struct ScaledRows {
+  Tensor values;
+  Tensor scale;  // (B, L), or none
+
+  ScaledRows() = default;
+  ScaledRows(const Tensor& plain) : values(plain) {}
+  ScaledRows(const Tensor& quantised, const Tensor& scales) : values(quantised), scale(scales) {}
+  // Rows [begin, end) of each batch entry.
+  ScaledRows rows(int64_t begin, int64_t end) const {
+    return {values.slice(1, begin, end), scale.defined() ? scale.slice(1, begin, end) : Tensor()};
+  }
+};
+
 // y = x weight^T + bias, with a slot for adapters. Nothing else: what comes after is the epilogue of Ops::linear.
 class Linear {
  public:
   // `bias` says whether the layer has one. Parameters: `<scope>.weight` (out, in), `<scope>.bias` (out).
-  Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias = true);
+  Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias = true, ParamRole role = ParamRole::plain);
 
   // y = activation(x W^T + b); x (B, L, in), y (B, L, out).
-  void operator()(Ops& ops, const Tensor& x, const Tensor& y, Activation activation = Activation::none) const;
+  void operator()(Ops& ops, const ScaledRows& x, const Tensor& y, Activation activation = Activation::none) const;
   // The first y.size(2) columns to y, the others to activation(...) in z.
-  void split(Ops& ops, const Tensor& x, const Tensor& y, const Tensor& z, Activation activation) const;
+  void split(Ops& ops, const ScaledRows& x, const Tensor& y, const Tensor& z, Activation activation) const;
   // y += x W^T + b
-  void add_to(Ops& ops, const Tensor& x, const Tensor& y) const { add_gated(ops, x, y, {}); }
+  void add_to(Ops& ops, const ScaledRows& x, const Tensor& y) const { add_gated(ops, x, y, {}); }
   // y += gate * (x W^T + b)
-  void add_gated(Ops& ops, const Tensor& x, const Tensor& y, const StepVector& gate) const;
+  void add_gated(Ops& ops, const ScaledRows& x, const Tensor& y, const StepVector& gate) const;
 
-  int64_t in() const { return weight_.size(1); }
-  int64_t out() const { return weight_.size(0); }
+  int64_t in() const { return weight_->tensor.size(1); }
+  int64_t out() const { return weight_->tensor.size(0); }
 
  private:
-  LinearArgs args(const Tensor& x) const;
+  LinearArgs args(const ScaledRows& x) const;
 
-  Tensor weight_;  // (out, in)
-  Tensor bias_;    // (out) or none
+  const Param* weight_;  // (out, in)
+  Tensor bias_;          // (out) or none
   LoraSlot* slot_;
 };
 

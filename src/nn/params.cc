@@ -2,16 +2,18 @@
 
 namespace fx {
 
-Tensor ParamStore::declare(const std::string& name, const Shape& file_shape, ParamLayout layout) {
+const Param& ParamStore::declare(const std::string& name, const Shape& file_shape, ParamLayout layout, ParamRole role) {
   Shape shape = file_shape;
   if (layout == ParamLayout::channels_last) shape = {file_shape[0], file_shape[2], file_shape[3], file_shape[1]};
-  const Tensor tensor = buffers_.emplace_back(*runtime_, DType::f32, shape).tensor();
-  params_.push_back({name, file_shape, layout, tensor});
-  return tensor;
+  const DType dtype = types_.of(role);
+  Param& param = params_.emplace_back(Param{name, file_shape, layout, role, allocate(dtype, shape), {}, {}});
+  if (dtype == DType::f8_e4m3) param.scale = allocate(DType::f32, {shape[0]});
+  if (role == ParamRole::block_linear && types_.masters) param.master = allocate(types_.plain, shape);
+  return param;
 }
 
-LoraSlot* ParamStore::declare_slot(const std::string& module, const Tensor& weight) {
-  return &slots_.emplace_back(LoraSlot{module, weight.size(1), weight.size(0), weight, {}});
+LoraSlot* ParamStore::declare_slot(const std::string& module, const Param& weight) {
+  return &slots_.emplace_back(LoraSlot{module, weight.tensor.size(1), weight.tensor.size(0), &weight});
 }
 
 int64_t ParamStore::parameter_count() const {

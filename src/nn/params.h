@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "nn/model_types.h"
 #include "ops/args.h"
 
 namespace fx {
@@ -22,7 +23,12 @@ struct Param {
   std::string name;  // canonical: that of the original FLUX code for the transformer, else that of the published files
   Shape file_shape;
   ParamLayout layout;
-  Tensor tensor;  // f32, device memory
+  ParamRole role;
+  Tensor tensor;  // device memory: what operations read
+  Tensor scale;   // (rows) f32, of a tensor in e4m3
+  Tensor master;  // the unquantised values beside the tensor, where ModelTypes asks for them
+
+  bool weight_only() const { return role == ParamRole::modulation && scale.defined(); }
 };
 
 // One adaptable linear layer as an adapter sees it. The operand's tensors belong to lora/slots.h; the slot itself never
@@ -30,25 +36,35 @@ struct Param {
 struct LoraSlot {
   std::string module;  // canonical name, without ".weight"
   int64_t in = 0, out = 0;
-  Tensor weight;  // (out, in), for reports about the size of a delta
+  const Param* weight = nullptr;  // (out, in)
   LoraOperand operand;
+  // The weight has the operand's difference in it already (see lora/apply/merged_slots.h): the layer leaves it out.
+  bool merged = false;
 };
 
 class ParamStore {
  public:
-  explicit ParamStore(Runtime& runtime) : runtime_(&runtime) {}
+  explicit ParamStore(Runtime& runtime, const ModelTypes& types = {}) : runtime_(&runtime), types_(types) {}
 
-  Tensor declare(const std::string& name, const Shape& file_shape, ParamLayout layout = ParamLayout::as_stored);
-  LoraSlot* declare_slot(const std::string& module, const Tensor& weight);
+  // The parameter keeps its place.
+  const Param& declare(const std::string& name, const Shape& file_shape, ParamLayout layout = ParamLayout::as_stored,
+                       ParamRole role = ParamRole::plain);
+  LoraSlot* declare_slot(const std::string& module, const Param& weight);
 
   Runtime& runtime() const { return *runtime_; }
+  const ModelTypes& types() const { return types_; }
+  // The type of activations.
+  DType activations() const { return types_.plain; }
   const std::deque<Param>& params() const { return params_; }
   std::deque<LoraSlot>& slots() { return slots_; }
   const std::deque<LoraSlot>& slots() const { return slots_; }
   int64_t parameter_count() const;
 
  private:
+  Tensor allocate(DType dtype, const Shape& shape) { return buffers_.emplace_back(*runtime_, dtype, shape).tensor(); }
+
   Runtime* runtime_;
+  ModelTypes types_;
   std::vector<Buffer> buffers_;
   std::deque<Param> params_;
   std::deque<LoraSlot> slots_;
@@ -66,7 +82,7 @@ class ParamScope {
   }
   const std::string& path() const { return prefix_; }
   Tensor tensor(std::string_view name, const Shape& shape, ParamLayout layout = ParamLayout::as_stored) const {
-    return store_->declare(path(name), shape, layout);
+    return store_->declare(path(name), shape, layout).tensor;
   }
   ParamStore& store() const { return *store_; }
 

@@ -18,7 +18,7 @@ struct HostTensor {
 
 class Taps {
  public:
-  // Copies `tensor` (f32, any strides) to the host under `name`; waits for the device.
+  // Copies `tensor` (any floating type and strides) to the host under `name`; waits for the device.
   void record(Ops& ops, const std::string& name, const Tensor& tensor);
   const std::vector<HostTensor>& tensors() const { return tensors_; }
 
@@ -26,9 +26,11 @@ class Taps {
   std::vector<HostTensor> tensors_;
 };
 
-// Copies an f32 tensor of any strides to the host; waits for the device. Allocates; not for the step loop.
+// Copies a floating tensor of any strides to the host, as f32; waits for the device. Allocates; not for the step loop.
 std::vector<float> download(Ops& ops, const Tensor& tensor);
-// Copies dense f32 values to a dense device tensor; waits for the device.
+// Whether a dense tensor of f32 or bf16 holds neither infinity nor NaN; waits for the device.
+bool all_finite(Ops& ops, const Tensor& tensor);
+// Copies dense values to a dense device tensor, rounded to its type; waits for the device.
 void upload(Ops& ops, const std::vector<float>& values, const Tensor& tensor);
 void upload(Ops& ops, const std::vector<int32_t>& values, const Tensor& tensor);
 

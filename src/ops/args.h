@@ -1,7 +1,12 @@
 // One plain struct per operation. Every Tensor is a view owned by the caller; outputs are written in place.
 //
 // Letters in shape comments: B batch, L tokens, C channels, N heads, D head size, R rank capacity of a LoRA slot,
-// S steps. Activations are f32 with a dense last axis; all other axes may be strided.
+// S steps. Activations have a dense last axis; all other axes may be strided.
+//
+// Types. Where nothing else is said, the tensors of one operation are all f32, or all bf16 on a back-end that computes
+// in it (Ops::computes_in); sums are f32 or better. Tables with one row per step, rope tables and LoRA scales are always
+// f32. A tensor of e4m3 comes with its scales: value = e4m3 * scale, one scale for each row (the largest magnitude of
+// the row becomes 448; a row of zeros has scale 1).
 #pragma once
 
 #include <array>
@@ -24,8 +29,8 @@ struct StepVector {
 // Low-rank additions to one linear layer, at fixed addresses: y[:, rows] += ((x a^T) * scale)[:, ranks] b[rows, ranks]^T
 // for each of the first `count` segments. All five tensors are device data, read when the operation runs.
 struct LoraOperand {
-  Tensor a;         // (R, in) f32
-  Tensor b;         // (out, R) f32
+  Tensor a;         // (R, in) f32, or bf16 where the weight is not f32
+  Tensor b;         // (out, R) of the same type
   Tensor scale;     // (R) f32
   Tensor segments;  // (max segments, 4) i32: first rank, ranks, first row, rows
   Tensor count;     // (1) i32; 0 means no adapter
@@ -40,14 +45,36 @@ struct LinearOutput {
 // y = activation(x weight^T + bias + LoRA). The rows of the weight go to the outputs in order: one output of `out`
 // columns, or two whose columns add up to `out` (a fused projection that feeds two places).
 // With `add`, y += gate * (...) instead, where an undefined gate means 1.
+//
+// Types: x is f32, bf16, or e4m3 with x_scale. It is rounded to the weight's type: to bf16, or row by row to e4m3, but
+// for a weight of e4m3 with `weight_only`, which is itself widened to bf16. y is f32 or bf16.
 struct LinearArgs {
-  Tensor x;       // (B, L, in)
-  Tensor weight;  // (out, in) f32
-  Tensor bias;    // (out) f32, optional
+  Tensor x;             // (B, L, in)
+  Tensor x_scale;       // (B, L) f32, with x of e4m3
+  Tensor weight;        // (out, in) f32, bf16 or e4m3
+  Tensor weight_scale;  // (out) f32, with a weight of e4m3
+  bool weight_only = false;
+  Tensor bias;  // (out) f32 or bf16, optional
   LoraOperand lora;
   std::array<LinearOutput, 2> outputs;
   bool add = false;
   StepVector gate;  // (S, B, out), optional
+};
+
+// y = x, row by row in e4m3.
+struct QuantizeRowsArgs {
+  Tensor x;      // (rows, C) f32 or bf16, contiguous
+  Tensor y;      // (rows, C) e4m3
+  Tensor scale;  // (rows) f32
+};
+
+// weight = base + the low-rank difference of a slot: what makes the layer compute with the adapter at no cost. Without
+// segments it is the base, quantised: the same bits each time.
+struct MergeLoraArgs {
+  Tensor base;  // (out, in) f32 or bf16: never quantised, or small differences would vanish
+  LoraOperand lora;
+  Tensor weight;        // (out, in) of the base's type, or e4m3
+  Tensor weight_scale;  // (out) f32, with a weight of e4m3
 };
 
 // y = (x - mean) / sqrt(variance + eps) * (1 + scale) + shift, over C: the modulated norm of a DiT block.
@@ -55,7 +82,8 @@ struct LnModulateArgs {
   Tensor x;  // (B, L, C)
   StepVector shift;
   StepVector scale;
-  Tensor y;  // (B, L, C)
+  Tensor y;        // (B, L, C), or e4m3
+  Tensor y_scale;  // (B, L) f32, with y of e4m3
   float eps = 1e-6f;
 };
 
@@ -76,21 +104,26 @@ struct RmsNormArgs {
   float eps = 1e-6f;
 };
 
-// In place, for q and k alike: RMS norm over D with a gain, then rotation of the pairs (2i, 2i+1) by the position.
+// For q and k alike: RMS norm over D with a gain, then rotation of the pairs (2i, 2i+1) by the position. In place, or to
+// q_out and k_out in e4m3 without a scale: normed values lie well within its range.
 struct QkNormRopeArgs {
   Tensor q, k;            // (B, L, N, D)
+  Tensor q_out, k_out;    // (B, L, N, D) e4m3, optional
   Tensor q_gain, k_gain;  // (D)
   Tensor pe;              // (L, D/2, 2): cosine and sine
   float eps = 1e-6f;
 };
 
-// o = softmax(scale * q k^T + bias) v for each head.
+// o = softmax(scale * q k^T + bias) v for each head. With `e4m3`, which needs bf16 and neither bias nor mask, queries,
+// keys, values and weights are rounded to e4m3 on the way, where the device has matrix units for it; q and k may be e4m3
+// already (see QkNormRopeArgs).
 struct AttentionArgs {
   Tensor q;     // (B, Lq, N, D)
   Tensor k, v;  // (B, Lk, N, D)
   Tensor o;     // (B, Lq, N, D); may not overlap the inputs
   Tensor bias;  // (N, Lq, Lk), optional
   bool causal = false;
+  bool e4m3 = false;
   float scale = 1.0f;
 };
 
@@ -119,7 +152,8 @@ struct TimestepEmbeddingArgs {
   Tensor y;  // (1, n, dim), dim even
 };
 
-// y = x with equal shapes of any rank and strides (the last axis may be strided too).
+// y = x with equal shapes of any rank and strides (the last axis may be strided too). Types may differ among f32, bf16
+// and f16.
 struct CopyArgs {
   Tensor x, y;
 };
@@ -156,22 +190,23 @@ struct Upsample2xArgs {
 // Between packed tokens, whose 4C channels are (C, 2, 2), and channels-last latents:
 // unpack: latents = packed / scaling + shift; pack: packed = (latents - shift) * scaling.
 struct LatentLayoutArgs {
-  Tensor packed;   // (B, h/2 * w/2, 4C)
-  Tensor latents;  // (B, h, w, C)
+  Tensor packed;   // (B, h/2 * w/2, 4C) f32
+  Tensor latents;  // (B, h, w, C) f32 or bf16
   float scaling = 1.0f;
   float shift = 0.0f;
 };
 
 // y = round(255 * clamp(x / 2 + 1/2, 0, 1)), ties to even.
 struct ToRgb8Args {
-  Tensor x;  // (B, H, W, 3) f32, nominally in [-1, 1]
+  Tensor x;  // (B, H, W, 3), nominally in [-1, 1]
   Tensor y;  // (B, H, W, 3) u8
 };
 
-// sample += (sigmas[step + 1] - sigmas[step]) * velocity.
+// sample += (sigmas[step + 1] - sigmas[step]) * velocity. A sample that is not finite afterwards is an error that names
+// the step; a back-end may find it late, when it is synchronised.
 struct EulerStepArgs {
-  Tensor sample;    // (B, L, C)
-  Tensor velocity;  // (B, L, C)
+  Tensor sample;    // (B, L, C) f32
+  Tensor velocity;  // (B, L, C) f32 or bf16
   Tensor sigmas;    // (S + 1) f32
   Tensor step;      // (1) i32
 };

@@ -2,16 +2,45 @@
 // "[ln_modulate] y: expected (1, 77, 64) f32, got (1, 77, 32) f32".
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "core/error.h"
-#include "core/tensor.h"
+#include "ops/ops.h"
 
 namespace fx {
 
 class OpCheck {
  public:
-  explicit OpCheck(std::string_view op) : op_(op) {}
+  OpCheck(std::string_view op, const Ops& ops) : op_(op), ops_(ops) {}
+
+  // Whether a tensor of values may have this type: f32, or bf16 where the back-end computes in it.
+  bool takes(DType dtype) const { return dtype == DType::f32 || (dtype == DType::bf16 && ops_.computes_in(dtype)); }
+  // f32 or bf16, of this shape.
+  void values(std::string_view operand, const Tensor& actual, const Shape& expected) const {
+    tensor(operand, actual, expected, allowed(actual));
+  }
+  void optional_values(std::string_view operand, const Tensor& actual, const Shape& expected) const {
+    if (actual.defined()) values(operand, actual, expected);
+  }
+  void values_rank(std::string_view operand, const Tensor& actual, int expected) const {
+    rank(operand, actual, expected, allowed(actual));
+  }
+  // Of the type that another operand has.
+  void like(std::string_view operand, const Tensor& actual, const Shape& expected, const Tensor& other) const {
+    tensor(operand, actual, expected, other.dtype());
+  }
+  // Values, or e4m3 with one scale for each row; (rows..., columns).
+  void scaled(std::string_view operand, const Tensor& actual, const Shape& expected, const Tensor& scale) const {
+    if (!actual.defined() || actual.dtype() != DType::f8_e4m3 || !ops_.computes_in(DType::f8_e4m3)) {
+      that(!scale.defined(), "scales with values of f8_e4m3 only");
+      return values(operand, actual, expected);
+    }
+    tensor(operand, actual, expected, DType::f8_e4m3);
+    const auto dims = expected.dims();
+    tensor(std::string(operand) + "_scale", scale, Shape(dims.first(dims.size() - 1)));
+    dense_rows("scale", scale);
+  }
 
   void tensor(std::string_view operand, const Tensor& actual, const Shape& expected, DType dtype = DType::f32) const {
     if (actual.defined() && actual.dtype() == dtype && actual.shape() == expected) return;
@@ -41,7 +70,12 @@ class OpCheck {
   }
 
  private:
+  DType allowed(const Tensor& actual) const {
+    return actual.defined() && takes(actual.dtype()) ? actual.dtype() : DType::f32;
+  }
+
   std::string_view op_;
+  const Ops& ops_;
 };
 
 }  // namespace fx

@@ -25,11 +25,20 @@ class Ops {
   virtual ~Ops() = default;
   virtual Runtime& runtime() = 0;
   virtual std::string_view backend_name() const = 0;
+  // Whether activations and weights may have this type. Every back-end takes f32; one that takes e4m3 for weights takes
+  // it for the inputs of its linear layers as well.
+  virtual bool computes_in(DType dtype) const { return dtype == DType::f32; }
+  // Whether the device's matrix units do, too: the same results without them come slower.
+  virtual bool multiplies_in(DType dtype) const { return computes_in(dtype); }
 
   // Matrix products
   void linear(const LinearArgs& args);
   void attention(const AttentionArgs& args);
   void conv2d(const Conv2dArgs& args);
+
+  // Weights
+  void quantize_rows(const QuantizeRowsArgs& args);
+  void merge_lora(const MergeLoraArgs& args);
 
   // Norms
   void ln_modulate(const LnModulateArgs& args);
@@ -60,6 +69,9 @@ class Ops {
   virtual void do_linear(const LinearArgs& args) = 0;
   virtual void do_attention(const AttentionArgs& args) = 0;
   virtual void do_conv2d(const Conv2dArgs& args) = 0;
+  // For back-ends that compute in f32 alone these throw unsupported.
+  virtual void do_quantize_rows(const QuantizeRowsArgs& args);
+  virtual void do_merge_lora(const MergeLoraArgs& args);
   virtual void do_ln_modulate(const LnModulateArgs& args) = 0;
   virtual void do_layer_norm(const LayerNormArgs& args) = 0;
   virtual void do_rms_norm(const RmsNormArgs& args) = 0;

@@ -16,6 +16,8 @@ class RecordingOps final : public Ops {
 
   Runtime& runtime() override { return inner_.runtime(); }
   std::string_view backend_name() const override { return inner_.backend_name(); }
+  bool computes_in(DType dtype) const override { return inner_.computes_in(dtype); }
+  bool multiplies_in(DType dtype) const override { return inner_.multiplies_in(dtype); }
 
   // Forgets the recorded calls. From here on, calls run and are recorded.
   void start_recording();
@@ -28,6 +30,8 @@ class RecordingOps final : public Ops {
   void do_linear(const LinearArgs& args) override;
   void do_attention(const AttentionArgs& args) override;
   void do_conv2d(const Conv2dArgs& args) override;
+  void do_quantize_rows(const QuantizeRowsArgs& args) override;
+  void do_merge_lora(const MergeLoraArgs& args) override;
   void do_ln_modulate(const LnModulateArgs& args) override;
   void do_layer_norm(const LayerNormArgs& args) override;
   void do_rms_norm(const RmsNormArgs& args) override;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "core/error.h"
 
@@ -17,11 +16,31 @@ void expect_shape(const char* what, const HostTensor& tensor, const Shape& expec
 }  // namespace
 
 FluxActivations& Denoiser::activations(const FluxSizes& sizes) {
-  if (!activations_ || activations_->sizes != sizes) {
-    activations_.reset();  // never two sets in memory
-    activations_ = std::make_unique<FluxActivations>(ops_, flux_.config(), sizes);
+  const auto found = std::ranges::find_if(canvases_, [&](const Canvas& c) { return c.activations->sizes == sizes; });
+  if (found != canvases_.end()) {
+    canvases_.splice(canvases_.begin(), canvases_, found);
+  } else {
+    // Before the new ones are there: never more in memory than the limit, or one.
+    make_room(FluxActivations::bytes_for(flux_.config(), flux_.types(), sizes));
+    canvases_.push_front({std::make_unique<FluxActivations>(ops_, flux_.config(), flux_.types(), sizes), {}});
   }
-  return *activations_;
+  return *canvases_.front().activations;
+}
+
+void Denoiser::make_room(size_t bytes) {
+  size_t kept = 0;
+  for (const Canvas& canvas : canvases_) kept += canvas.activations->bytes();
+  if (!canvases_.empty()) ops_.runtime().synchronize();
+  while (!canvases_.empty() && kept + bytes > memory_limit_) {
+    kept -= canvases_.back().activations->bytes();
+    canvases_.pop_back();
+  }
+}
+
+Denoiser::Canvas& Denoiser::canvas_of(const FluxActivations& a) {
+  const auto found = std::ranges::find_if(canvases_, [&](const Canvas& c) { return c.activations.get() == &a; });
+  check(found != canvases_.end(), ErrorCode::internal, "these activations are not this denoiser's");
+  return *found;
 }
 
 void Denoiser::begin(FluxActivations& a, std::span<const float> latents, const Conditions& conditions,
@@ -48,6 +67,17 @@ void Denoiser::step(FluxActivations& a, Taps* taps) {
   ops_.advance_step({.step = a.step});
 }
 
+void Denoiser::advance(FluxActivations& a) {
+  if (!use_recordings_ || !ops_.runtime().records()) return step(a);
+  const auto [place, first] = canvas_of(a).recordings.try_emplace(flux_.step_signature());
+  if (first) return step(a);  // gives operations what they need to be recorded
+  if (!place->second) {
+    place->second = ops_.runtime().record([&] { step(a); });
+    ++captures_;
+  }
+  place->second->replay();
+}
+
 void Denoiser::run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases) {
   using Clock = std::chrono::steady_clock;
   const auto steps = static_cast<int>(a.sizes.steps);
@@ -63,13 +93,11 @@ void Denoiser::run(FluxActivations& a, Taps* taps, const ProgressCallback& progr
     for (const Phase& phase : phases) {
       if (phase.first_step == i && phase.enter()) flux_.prepare(ops_, a);
     }
-    step(a, i == 0 ? taps : nullptr);
+    if (i == 0 && taps) step(a, taps);
+    else advance(a);
     ops_.runtime().synchronize();
     report(i + 1, std::chrono::duration<double>(Clock::now() - start).count());
   }
-  const std::vector<float> result = download(ops_, a.latents);
-  check(std::ranges::all_of(result, [](float v) { return std::isfinite(v); }), ErrorCode::device,
-        "the latents are not finite after {} steps: the weights or an adapter overflow", steps);
 }
 
 }  // namespace fx

@@ -1,6 +1,8 @@
 // The denoising loop: from noise and conditions to the latents of a picture.
 #pragma once
 
+#include <list>
+#include <map>
 #include <memory>
 #include <span>
 
@@ -26,7 +28,8 @@ class Denoiser {
  public:
   Denoiser(Ops& ops, const Flux& flux) : ops_(ops), flux_(flux) {}
 
-  // Activations for these sizes, at addresses that stay until other sizes are asked for.
+  // Activations for these sizes. They are kept, with the steps recorded on them, as long as all that are kept together
+  // fit a limit; those of the last call always are.
   FluxActivations& activations(const FluxSizes& sizes);
 
   // Fills the inputs of all steps: noise and conditions of each picture of the batch, the schedule, and the modulation.
@@ -38,14 +41,34 @@ class Denoiser {
   // One step: velocity, Euler, counter. Graph-safe while taps is null: all that differs between steps is device memory.
   void step(FluxActivations& a, Taps* taps = nullptr);
 
+  // The same, recorded and replayed where the device can: a step of sizes and adapter memory that are known is one launch.
+  void advance(FluxActivations& a);
+
   // All steps. `progress` is called after each. A phase is entered before its first step; the first phase needs no entry.
   // Throws device, naming the step, if the latents are not finite.
   void run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases = {});
 
+  // Off: every step is issued call by call.
+  void use_recordings(bool on) { use_recordings_ = on; }
+  // Steps recorded since the start.
+  size_t captures() const { return captures_; }
+  void limit_memory(size_t bytes) { memory_limit_ = bytes; }
+
  private:
+  // What one size needs. A step is recorded for each arrangement of the adapters' memory (Flux::step_signature).
+  struct Canvas {
+    std::unique_ptr<FluxActivations> activations;
+    std::map<uint64_t, std::unique_ptr<Recording>> recordings;  // null: has run once, call by call
+  };
+  Canvas& canvas_of(const FluxActivations& a);
+  void make_room(size_t bytes);
+
   Ops& ops_;
   const Flux& flux_;
-  std::unique_ptr<FluxActivations> activations_;
+  std::list<Canvas> canvases_;  // most recently used first
+  size_t memory_limit_ = size_t{3} << 29;
+  size_t captures_ = 0;
+  bool use_recordings_ = true;
 };
 
 }  // namespace fx

@@ -8,16 +8,13 @@
 namespace fx {
 namespace {
 
-std::unique_ptr<Model> timed_load(Ops& ops, const std::filesystem::path& folder, double& seconds) {
-  StopWatch watch;
-  auto model = std::make_unique<Model>(ops.runtime(), folder);
-  seconds = watch.lap();
-  return model;
-}
-
 AdapterTarget target_of(Model& model) {
   AdapterTarget target;
-  target.add(Component::transformer, model.transformer_names, model.transformer_params);
+  const BaseReader read_base = [&model](const Param& param) {
+    return model.transformer_file->rows(param.name, {0, param.file_shape[0]});
+  };
+  target.add(Component::transformer, model.transformer_names, model.transformer_params,
+             model.transformer_file ? read_base : nullptr);
   target.add(Component::text_encoder, model.clip_names, model.clip_params);
   target.add(Component::text_encoder_2, model.t5_names, model.t5_params);
   return target;
@@ -35,14 +32,30 @@ std::vector<std::string> warnings_of(const Adapter& adapter) {
 
 }  // namespace
 
-Engine::Engine(std::unique_ptr<Ops> ops, const std::filesystem::path& model_folder)
+Engine::Engine(std::unique_ptr<Ops> ops, std::unique_ptr<Model> model)
     : ops_(std::move(ops)),
-      model_(timed_load(*ops_, model_folder, load_seconds_)),
+      model_(std::move(model)),
       target_(target_of(*model_)),
       library_(target_),
       slots_(target_),
-      hot_swap_(slots_),
+      hot_swap_(*ops_, slots_),
       pipeline_(*ops_, *model_) {}
+
+Engine::Engine(std::unique_ptr<Ops> ops, const std::filesystem::path& model_folder, const ModelOptions& options)
+    : Engine(timed_load(std::move(ops), model_folder, options)) {}
+
+Engine::Engine(Loaded&& loaded) : Engine(std::move(loaded.ops), std::move(loaded.model)) {
+  load_seconds_ = loaded.seconds;
+}
+
+Engine::Loaded Engine::timed_load(std::unique_ptr<Ops> ops, const std::filesystem::path& folder,
+                                  const ModelOptions& options) {
+  StopWatch watch;
+  auto model = std::make_unique<Model>(*ops, folder, options);
+  return {std::move(ops), std::move(model), watch.lap()};
+}
+
+void Engine::reserve_rank(int64_t rank) { hot_swap_.reserve_rank(Component::transformer, rank); }
 
 std::vector<AdapterUse> uses_of(const AdapterSet& adapters) {
   std::vector<AdapterUse> uses;

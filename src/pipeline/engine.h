@@ -37,7 +37,9 @@ std::vector<AdapterUse> uses_of(const AdapterSet& adapters);
 class Engine {
  public:
   // Loads the model. Throws as Model does.
-  Engine(std::unique_ptr<Ops> ops, const std::filesystem::path& model_folder);
+  Engine(std::unique_ptr<Ops> ops, const std::filesystem::path& model_folder, const ModelOptions& options = {});
+  // A model that is there already, on these ops.
+  Engine(std::unique_ptr<Ops> ops, std::unique_ptr<Model> model);
 
   // Makes these adapters, together, the active ones; an empty list removes all. Takes effect with the next picture. If it
   // throws, the adapters that were active stay so.
@@ -60,6 +62,10 @@ class Engine {
   const AdapterSet& adapters() const { return hot_swap_.active(); }
   std::vector<AdapterUse> adapter_uses() const { return uses_of(hot_swap_.active()); }
 
+  // Makes room in every linear layer of the transformer for adapters of this rank on each of its parts, so that none of at
+  // most that rank moves memory. On the thread that has the engine to itself.
+  void reserve_rank(int64_t rank);
+
   // Its `generate` makes adapters act at all steps, whatever their range.
   Pipeline& pipeline() { return pipeline_; }
   const AdapterTarget& adapter_target() const { return target_; }
@@ -69,6 +75,13 @@ class Engine {
   double load_seconds() const { return load_seconds_; }
 
  private:
+  struct Loaded {
+    std::unique_ptr<Ops> ops;
+    std::unique_ptr<Model> model;
+    double seconds;
+  };
+  explicit Engine(Loaded&& loaded);
+  static Loaded timed_load(std::unique_ptr<Ops> ops, const std::filesystem::path& folder, const ModelOptions& options);
   AdapterSet read(const std::vector<AdapterChoice>& choices, AdapterChange* change);
   StagedAdapters stage(const std::vector<AdapterChoice>& choices, std::optional<int> steps, AdapterChange& change);
   Picture generate_locked(const Request& request, const ProgressCallback& progress);

@@ -1,10 +1,8 @@
 #include "pipeline/pipeline.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "core/arena.h"
 #include "core/error.h"
+#include "pipeline/decode.h"
 #include "pipeline/stop_watch.h"
 
 namespace fx {
@@ -50,8 +48,8 @@ Conditions Pipeline::encode(const std::string& prompt, int max_sequence_length, 
 
   Arena arena(ops_.runtime());
   const int64_t vec_dim = model_.configs.flux.vec_dim, context_dim = model_.configs.flux.context_dim;
-  const Tensor pooled = arena.f32({1, 1, vec_dim});
-  const Tensor embeds = arena.f32({1, max_sequence_length, context_dim});
+  const Tensor pooled = arena.allocate(model_.clip_params.activations(), {1, 1, vec_dim});
+  const Tensor embeds = arena.allocate(model_.t5_params.activations(), {1, max_sequence_length, context_dim});
   model_.clip.forward(ops_, clip_ids.ids, pooled, taps);
   model_.t5.forward(ops_, t5_ids.ids, embeds, taps);
   return {{"prompt_embeds", embeds.shape(), download(ops_, embeds)},
@@ -59,22 +57,7 @@ Conditions Pipeline::encode(const std::string& prompt, int max_sequence_length, 
 }
 
 Image Pipeline::decode(const HostTensor& latents, int64_t width, int64_t height, Taps* taps) {
-  Arena arena(ops_.runtime());
-  const Tensor packed = arena.f32(latents.shape);
-  const Tensor pixels = arena.f32({1, height, width, 3});
-  const Tensor bytes = arena.allocate(DType::u8, pixels.shape());
-  upload(ops_, latents.values, packed);
-  model_.decoder.forward(ops_, packed, pixels, taps);
-  if (taps) taps->record(ops_, "vae.decoder", pixels);
-  const std::vector<float> values = download(ops_, pixels);
-  check(std::ranges::all_of(values, [](float v) { return std::isfinite(v); }), ErrorCode::device,
-        "the decoded picture is not finite: the weights of the VAE overflow, or the latents do");
-  ops_.to_rgb8({.x = pixels, .y = bytes});
-  Image image{static_cast<int>(width), static_cast<int>(height),
-              std::vector<uint8_t>(static_cast<size_t>(bytes.count()))};
-  ops_.runtime().copy(image.rgb.data(), bytes.raw(), image.rgb.size(), CopyKind::device_to_host);
-  ops_.runtime().synchronize();
-  return image;
+  return decode_picture(ops_, model_, latents, width, height, taps);
 }
 
 Picture Pipeline::generate(const Request& wanted, const ProgressCallback& progress, std::span<const Phase> phases) {

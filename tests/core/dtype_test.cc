@@ -84,20 +84,20 @@ TEST(DType, EveryHalfSurvivesTheWayThroughF32) {
 
 // Between each two neighbours: below the middle down, above it up, on it to the even one.
 template <class Narrow, class Widen>
-void check_rounding(Narrow narrow, Widen widen, uint16_t infinity) {
-  for (uint16_t low = 0; low + 1 < infinity; ++low) {
+void check_rounding(Narrow narrow, Widen widen, uint16_t largest, uint16_t sign = 0x8000) {
+  for (uint16_t low = 0; low < largest; ++low) {
     const float a = widen(low), b = widen(static_cast<uint16_t>(low + 1));
     const float middle = a + (b - a) / 2;
     const uint16_t even = low % 2 == 0 ? low : low + 1;
     ASSERT_EQ(narrow(middle), even) << low;
     ASSERT_EQ(narrow(std::nextafter(middle, -kInf)), low) << low;
     ASSERT_EQ(narrow(std::nextafter(middle, kInf)), low + 1) << low;
-    ASSERT_EQ(narrow(-middle), even | 0x8000) << low;
+    ASSERT_EQ(narrow(-middle), even | sign) << low;
   }
 }
 
 TEST(DType, F16RoundsToNearestEven) {
-  check_rounding(f32_to_f16, f16_to_f32, 0x7c00);
+  check_rounding(f32_to_f16, f16_to_f32, 0x7bff);
   EXPECT_EQ(f32_to_f16(65519.0f), 0x7bff);
   EXPECT_EQ(f32_to_f16(65520.0f), 0x7c00);
   EXPECT_EQ(f32_to_f16(-1e30f), 0xfc00);
@@ -106,11 +106,27 @@ TEST(DType, F16RoundsToNearestEven) {
 }
 
 TEST(DType, BF16RoundsToNearestEven) {
-  check_rounding(f32_to_bf16, bf16_to_f32, 0x7f80);
+  check_rounding(f32_to_bf16, bf16_to_f32, 0x7f7f);
   EXPECT_EQ(f32_to_bf16(std::numeric_limits<float>::max()), 0x7f80);
   EXPECT_EQ(f32_to_bf16(-kInf), 0xff80);
   const auto narrow_nan = std::bit_cast<float>(0x7f800001u);  // plain rounding would make it infinite
   EXPECT_TRUE(std::isnan(bf16_to_f32(f32_to_bf16(narrow_nan))));
+}
+
+TEST(DType, E4M3RoundsToNearestEvenAndSaturates) {
+  for (uint32_t bits = 0; bits <= 0xff; ++bits) {
+    const auto value = static_cast<uint8_t>(bits);
+    ASSERT_EQ(f32_to_f8_e4m3(f8_e4m3_to_f32(value)), value);  // the two NaN as well
+  }
+  const auto widen = [](uint16_t bits) { return f8_e4m3_to_f32(static_cast<uint8_t>(bits)); };
+  check_rounding(f32_to_f8_e4m3, widen, 0x7e, 0x80);
+  EXPECT_EQ(f32_to_f8_e4m3(463.9f), 0x7e);
+  EXPECT_EQ(f32_to_f8_e4m3(464.0f), 0x7e);
+  EXPECT_EQ(f32_to_f8_e4m3(-1e30f), 0xfe);
+  EXPECT_EQ(f32_to_f8_e4m3(kInf), 0x7e);
+  EXPECT_EQ(f32_to_f8_e4m3(-0.0f), 0x80);
+  EXPECT_EQ(f32_to_f8_e4m3(1e-40f), 0x00);
+  EXPECT_EQ(f32_to_f8_e4m3(std::bit_cast<float>(0x7f800001u)), 0x7f);
 }
 
 TEST(DType, ConvertsUnalignedDataOfEveryFloatingType) {
@@ -135,12 +151,12 @@ TEST(DType, ConvertsUnalignedDataOfEveryFloatingType) {
 TEST(DType, ConvertsFromF32) {
   const std::array<float, 3> values = {1.0f, -2.5f, 1e-8f};
   std::array<float, 3> back{};
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f8_e4m3}) {
     std::array<float, 3> storage{};
     convert_from_f32(values.data(), dtype, storage.data(), 3);
     convert_to_f32(dtype, storage.data(), back.data(), 3);
     EXPECT_EQ(back[1], -2.5f);
-    EXPECT_NEAR(back[2], 1e-8f, dtype == DType::f16 ? 1e-7f : 1e-10f);
+    EXPECT_NEAR(back[2], 1e-8f, dtype == DType::f16 || dtype == DType::f8_e4m3 ? 1e-7f : 1e-10f);
   }
 }
 
@@ -150,9 +166,9 @@ TEST(DType, RefusesTypesThatHoldNoFloats) {
     EXPECT_THAT(error_of(ErrorCode::unsupported, [&] { convert_to_f32(dtype, &value, &value, 1); }),
                 HasSubstr("expected a floating type"));
   }
-  for (const DType dtype : {DType::f64, DType::f8_e4m3, DType::i32}) {
+  for (const DType dtype : {DType::f64, DType::f8_e5m2, DType::i32}) {
     EXPECT_THAT(error_of(ErrorCode::unsupported, [&] { convert_from_f32(&value, dtype, &value, 1); }),
-                HasSubstr("expected f32, f16 or bf16"));
+                HasSubstr("expected f32, f16, bf16 or f8_e4m3"));
   }
 }
 

@@ -19,10 +19,23 @@ std::filesystem::path model_folder(const std::string& model) {
   return lies_with_golden(model) ? golden_folder() / model / "model" : adapter_root(model);
 }
 
-Engine& engine_for(const std::string& model, const std::string& backend) {
+ModelOptions options_of(const std::string& way) {
+  ModelOptions options;
+  if (way_has(way, "bf16")) options.precision = Precision::bf16;
+  if (way_has(way, "fp8")) options.precision = Precision::fp8;
+  options.masters = way_has(way, "merged");
+  options.e4m3_attention = options.precision == Precision::fp8;  // as plan_model has it
+  return options;
+}
+
+std::unique_ptr<Engine> new_engine(const std::string& model, const std::string& way) {
+  return std::make_unique<Engine>(ops_named(way), model_folder(model), options_of(way));
+}
+
+Engine& engine_for(const std::string& model, const std::string& way) {
   static std::map<std::string, std::unique_ptr<Engine>> engines;
-  auto& engine = engines[model + "/" + backend];
-  if (!engine) engine = std::make_unique<Engine>(ops_named(backend), model_folder(model));
+  auto& engine = engines[model + "/" + way];
+  if (!engine) engine = new_engine(model, way);
   return *engine;
 }
 

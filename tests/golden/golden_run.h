@@ -10,8 +10,13 @@
 
 namespace fx::test {
 
-// Engines are kept for the life of the process: one per model and back-end.
-Engine& engine_for(const std::string& model, const std::string& backend);
+// What a way to hold a model (model_ways(), or the name of a back-end) asks for.
+ModelOptions options_of(const std::string& way);
+
+// Engines are kept for the life of the process: one per model and way.
+Engine& engine_for(const std::string& model, const std::string& way);
+// One that nobody has used.
+std::unique_ptr<Engine> new_engine(const std::string& model, const std::string& way);
 
 // Where a model and its adapters ("loras/") lie: beside the golden file, or in models/.
 std::filesystem::path model_folder(const std::string& model);

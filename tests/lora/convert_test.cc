@@ -221,7 +221,7 @@ TEST_F(ConvertDense, DoraIsRelativeToTheWeight) {
   builder.pair(module, 2, 16, 16).add(module + ".lora_magnitude_vector", {16}, std::vector<float>(16, 2.0f));
   const auto delta = values(*convert(read(builder)), "transformer_blocks.0.attn.to_out.0.weight");
   ASSERT_EQ(delta.size(), 256u);
-  const float* weight = model_.layer(Component::transformer, "double_blocks.0.img_attn.proj").weight.f32();
+  const float* weight = model_.layer(Component::transformer, "double_blocks.0.img_attn.proj").weight->tensor.f32();
   for (size_t row = 0; row < 16; ++row) {  // every row of W + delta has the length 2
     double squared = 0;
     for (size_t i = 0; i < 16; ++i) squared += std::pow(double{delta[row * 16 + i]} + weight[row * 16 + i], 2);
@@ -230,8 +230,8 @@ TEST_F(ConvertDense, DoraIsRelativeToTheWeight) {
 }
 
 TEST_F(ConvertDense, BaseWeightsAreReadInAnyNames) {
-  const Tensor weight = model_.layer(Component::transformer, "double_blocks.0.img_attn.qkv").weight;
-  const Tensor last = model_.layer(Component::transformer, "final_layer.adaLN_modulation.1").weight;
+  const Tensor weight = model_.layer(Component::transformer, "double_blocks.0.img_attn.qkv").weight->tensor;
+  const Tensor last = model_.layer(Component::transformer, "final_layer.adaLN_modulation.1").weight->tensor;
   std::map<std::string, Tensor> tensors = {{"transformer_blocks.0.attn.to_q.weight", weight.slice(0, 0, 16)},
                                            {"transformer_blocks.0.attn.to_k.weight", weight.slice(0, 16, 32)},
                                            {"norm_out.linear.weight", last}};

@@ -88,7 +88,7 @@ TEST_F(HotSwapTest, EqualsMergedWeights) {
   const auto merge = [&](const Adapter& adapter, float scale, float text_scale) {
     for (const Patch& patch : adapter.patches) {
       const Tensor rows = model_.layer(patch.component, patch.module)
-                              .weight.slice(0, patch.rows.begin, patch.rows.begin + patch.rows.count);
+                              .weight->tensor.slice(0, patch.rows.begin, patch.rows.begin + patch.rows.count);
       std::vector<float> weight = download(*model_.ops, rows);
       const std::vector<float> A = patch.a.values(), B = patch.b.values();
       const double s = patch.scale * (patch.component == Component::transformer ? scale : text_scale);
@@ -111,11 +111,11 @@ TEST_F(HotSwapTest, EqualsMergedWeights) {
 TEST_F(HotSwapTest, AddsUpAdaptersAndScalesTheirDifference) {
   const AdapterPtr a = adapter(adapter_for(model_.target, "a", 2, "x_embedder"), "a");
   const AdapterPtr b = adapter(adapter_for(model_.target, "b", 7, "x_embedder"), "b");
-  const Tensor x = model_.activations.latents, y = model_.activations.normed.slice(1, 0, 6);  // (1, 6, 8), (1, 6, 16)
+  const Tensor x = model_.activations.latents, y = model_.activations.normed.rows(0, 6).values;  // (1, 6, 8), (1, 6, 16)
   const LoraSlot& layer = model_.layer(Component::transformer, "img_in");
   const auto output = [&](const AdapterSet& set) {
     model_.swap->apply(set);
-    model_.ops->linear({.x = x, .weight = layer.weight, .lora = layer.operand, .outputs = {LinearOutput{y}}});
+    model_.ops->linear({.x = x, .weight = layer.weight->tensor, .lora = layer.operand, .outputs = {LinearOutput{y}}});
     return download(*model_.ops, y);
   };
   model_.run();  // fills the latents
@@ -176,7 +176,7 @@ TEST_F(HotSwapTest, FailedStagesChangeNothing) {
 }
 
 TEST_F(HotSwapTest, KeepsAddressesWithinCapacityAndCountsGrowth) {
-  const AdapterPtr small = everywhere("small", 1), other = everywhere("other", 1), large = everywhere("large", 9);
+  const AdapterPtr small = everywhere("small", 1), other = everywhere("other", 1), large = everywhere("large", 17);
   const SwapReport first = model_.swap->apply({{small}});
   EXPECT_TRUE(first.grew);
   EXPECT_EQ(model_.swap->generation(), 1u);
@@ -195,8 +195,8 @@ TEST_F(HotSwapTest, KeepsAddressesWithinCapacityAndCountsGrowth) {
 }
 
 TEST_F(HotSwapTest, GrowsToPowersOfTwo) {
-  EXPECT_EQ(grown({}, {1, 1}), (SlotSize{4, 4}));
-  EXPECT_EQ(grown({4, 4}, {5, 4}), (SlotSize{8, 4}));
+  EXPECT_EQ(grown({}, {1, 1}), (SlotSize{16, 4}));
+  EXPECT_EQ(grown({16, 4}, {17, 4}), (SlotSize{32, 4}));
   EXPECT_EQ(grown({16, 4}, {5, 9}), (SlotSize{16, 16}));
   EXPECT_EQ(grown({}, {64, 3}), (SlotSize{64, 4}));
 }
@@ -242,7 +242,7 @@ TEST_F(HotSwapTest, SetsScalesWithoutTouchingMatrices) {
   const SwapReport report = model_.swap->set_scales({0.25f, -2.0f});
   EXPECT_EQ(report.slots_written, 0u);
   EXPECT_EQ(report.slots_rescaled, whole.slots_written);
-  EXPECT_LT(report.bytes, whole.bytes / 3);
+  EXPECT_LT(report.bytes, whole.bytes / 2);  // tiny layers: numbers beside the matrices are padded to 768 bytes a slot
   EXPECT_EQ(full.slots_cleared, whole.slots_written);
   EXPECT_EQ(model_.run(), expected);
   model_.swap->set_scales({0.25f, 0.0f});
@@ -322,7 +322,8 @@ TEST(HotSwapMemory, RunsOutWithoutATrace) {
   AdapterTarget target;
   target.add(Component::transformer, names, store);
   AdapterSlots slots(target);
-  HotSwap swap(slots);
+  const auto ops = make_reference_ops();
+  HotSwap swap(*ops, slots);
   const auto adapter = [](int64_t rank) {
     Adapter result{.name = "a"};
     for (const char* module : {"x", "y"}) {
@@ -332,12 +333,12 @@ TEST(HotSwapMemory, RunsOutWithoutATrace) {
     }
     return std::make_shared<const Adapter>(result);
   };
-  const AdapterSet small = {{adapter(1)}}, large = {{adapter(9)}};
+  const AdapterSet small = {{adapter(1)}}, large = {{adapter(17)}};
   swap.apply(small);
   const LoraOperand before = slots.operand(0);
   const std::vector<float> b(before.b.f32(), before.b.f32() + before.b.count());
   const size_t bytes = runtime.memory().current_bytes;
-  for (const int allocations : {0, 4, 7}) {  // each slot takes five
+  for (const int allocations : {0, 1}) {  // each slot takes one
     runtime.allocations_left = allocations;
     error_of(ErrorCode::out_of_memory, [&] { swap.apply(large); });
     error_of(ErrorCode::out_of_memory, [&] { swap.reserve({large}); });

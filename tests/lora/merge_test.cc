@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 
@@ -53,12 +54,12 @@ class MergeTest : public ::testing::Test {
 TEST_F(MergeTest, AddsTheDifferencesToTheBase) {
   const AdapterPtr a = dense("a"), b = dense("b");
   std::map<std::string, std::vector<float>> base;
-  for (const auto& [component, param, runtime] : model_.target.parameters())
+  for (const auto& [component, param, runtime, read_base] : model_.target.parameters())
     base[std::string(name(component)) + param->name] = download(*model_.ops, param->tensor);
   const SwapReport report = model_.swap->apply({{a, {0.5f}}, {b, {-1.0f, 2.0f}}});
   EXPECT_EQ(report.params_merged, model_.target.parameters().size());
   EXPECT_TRUE(report.transformer && report.text_encoders);
-  for (const auto& [component, param, runtime] : model_.target.parameters()) {
+  for (const auto& [component, param, runtime, read_base] : model_.target.parameters()) {
     const int64_t in = param->tensor.rank() == 2 ? param->tensor.size(1) : 1;
     const std::vector<float>& old = base.at(std::string(name(component)) + param->name);
     std::vector<double> truth(old.begin(), old.end());
@@ -250,6 +251,208 @@ TEST_F(MergeTest, AThousandRandomSwapsLeaveNoTrace) {
   EXPECT_EQ(weights(), base_weights);
   EXPECT_EQ(model_.ops->runtime().memory().current_bytes, bytes);
   EXPECT_EQ(model_.swap->memory().base_bytes, 0u);
+}
+
+// Layers that carry their slots: beside each weight of a block lies a master, from which the device merges.
+class MergedSlotsTest : public ::testing::Test {
+ protected:
+  AdapterPtr low_rank(const std::string& name, float share = 1.0f) {
+    return RandomAdapter(model_.target, name).low_rank(share, 6).make();
+  }
+  AdapterPtr dense(const std::string& name, float share) {
+    return RandomAdapter(model_.target, name).dense(share).make();
+  }
+  // Low-rank, on blocks' layers alone.
+  AdapterPtr of_blocks(const std::string& name) {
+    Adapter adapter = *low_rank(name);
+    std::erase_if(adapter.patches, [&](const Patch& patch) {
+      return !model_.layer(patch.component, patch.module).weight->master.defined();
+    });
+    return std::make_shared<Adapter>(std::move(adapter));
+  }
+  static AppliedAdapter ranged(AdapterPtr adapter, float scale = 1.0f) {
+    return {std::move(adapter), {.scale = scale, .steps = {0.0, 0.5}}};
+  }
+  // The weights and masters of all layers.
+  std::vector<float> all(Tensor Param::*part) {
+    std::vector<float> values;
+    for (const Param& param : model_.flux_params.params()) {
+      if (!(param.*part).defined()) continue;
+      const std::vector<float> more = download(*model_.ops, param.*part);
+      values.insert(values.end(), more.begin(), more.end());
+    }
+    return values;
+  }
+  size_t carrying() const {
+    size_t count = 0;
+    for (const AdapterTarget::Slot& slot : model_.target.slots()) {
+      count += slot.slot->weight->master.defined() && slot.slot->operand.defined() ? 1 : 0;
+    }
+    return count;
+  }
+  bool merged() const {
+    return std::ranges::all_of(model_.target.slots(), [](const AdapterTarget::Slot& slot) {
+      return slot.slot->merged == slot.slot->weight->master.defined();
+    });
+  }
+  // Of the layers with masters: base + the patches of `set`, in double.
+  void expect_weights(const AdapterSet& set) {
+    for (const AdapterTarget::Slot& slot : model_.target.slots()) {
+      const Param& param = *slot.slot->weight;
+      if (!param.master.defined()) continue;
+      const std::vector<float> master = download(*model_.ops, param.master);
+      std::vector<double> truth(master.begin(), master.end());
+      for (const AppliedAdapter& applied : set) {
+        for (const Patch& patch : applied.adapter->patches) {
+          if (patch.component != slot.component || patch.module != slot.slot->module) continue;
+          const std::vector<float> a = patch.a.values(), b = patch.b.values();
+          const double scale = patch.scale * applied.settings.scale_for(patch.component);
+          for (int64_t row = 0; row < patch.rows.count; ++row) {
+            for (int64_t rank = 0; rank < patch.rank(); ++rank) {
+              const double factor = scale * b[static_cast<size_t>(row * patch.rank() + rank)];
+              for (int64_t i = 0; i < patch.in(); ++i) {
+                truth[static_cast<size_t>((patch.rows.begin + row) * patch.in() + i)] +=
+                    factor * a[static_cast<size_t>(rank * patch.in() + i)];
+              }
+            }
+          }
+        }
+      }
+      EXPECT_LT(relative_error(download(*model_.ops, param.tensor), {truth.begin(), truth.end()}), 1e-7)
+          << slot.slot->module;
+    }
+  }
+
+  TinyModel model_{ModelTypes{.masters = true}}, plain_;  // the same weights
+};
+
+TEST_F(MergedSlotsTest, WeightsAreBasePlusDifference) {
+  const AdapterPtr a = low_rank("a"), b = low_rank("b");
+  const std::vector<float> base = model_.run(), base_weights = all(&Param::tensor), masters = all(&Param::master);
+  EXPECT_EQ(base, plain_.run()) << "a master alone changes nothing";
+  EXPECT_TRUE(merged()) << "from the start, so that the first adapter changes no recorded step";
+  const AdapterSet set = {{a, {0.75f}}, {b, {-0.5f, 1.25f}}};
+  const SwapReport report = model_.swap->apply(set);
+  EXPECT_GT(carrying(), 10u);
+  EXPECT_LT(carrying(), model_.flux_params.slots().size()) << "modulation and embedders have no master";
+  EXPECT_EQ(report.weights_merged, carrying());
+  EXPECT_EQ(report.params_merged, 0u);
+  expect_weights(set);
+  EXPECT_EQ(all(&Param::master), masters);
+  EXPECT_TRUE(merged());
+  const std::vector<float> with_it = model_.run(), beside = plain_.run_with(set), plain_base = plain_.run_with({});
+  EXPECT_LT(relative_error(minus(with_it, base), minus(beside, plain_base)), 1e-5);
+  EXPECT_NE(with_it, base);
+  EXPECT_EQ(model_.swap->apply({}).weights_merged, carrying());
+  EXPECT_EQ(all(&Param::tensor), base_weights) << "unmerged exactly";
+  EXPECT_EQ(model_.run(), base);
+  EXPECT_EQ(model_.run_with(set), with_it);
+}
+
+// The settings' `merge` asks for what happens anyway, and not for the way over the host.
+TEST_F(MergedSlotsTest, MergeOnTheHostIsNotNeeded) {
+  const AdapterPtr a = of_blocks("a");
+  const std::vector<float> expected = model_.run_with({{a, {0.5f}}});
+  model_.swap->apply({});
+  const SwapReport report = model_.swap->apply({{a, {.scale = 0.5f, .merge = true}}});
+  EXPECT_EQ(report.params_merged, 0u);
+  EXPECT_EQ(report.slots_written, a->patches.size());
+  EXPECT_EQ(report.weights_merged, a->patches.size());
+  EXPECT_EQ(model_.run(), expected);
+  EXPECT_EQ(model_.swap->memory().base_bytes, 0u);
+}
+
+// While an adapter comes and goes with the steps, all layers add theirs: bit for bit what they do without masters.
+TEST_F(MergedSlotsTest, StepRangesAreNotMerged) {
+  const AdapterPtr a = low_rank("a"), b = low_rank("b", 0.5f);
+  const std::vector<float> base = model_.run(), base_weights = all(&Param::tensor);
+  const std::vector<float> with_a = model_.run_with({{a}});
+  const SwapReport out = model_.swap->apply({{a}, ranged(b)});
+  EXPECT_EQ(out.weights_merged, carrying());
+  for (const AdapterTarget::Slot& slot : model_.target.slots()) EXPECT_FALSE(slot.slot->merged);
+  EXPECT_EQ(all(&Param::tensor), base_weights);
+  EXPECT_EQ(model_.run(), plain_.run_with({{a}, ranged(b)}));
+  for (const int step : {3, 0, 2}) {  // of 4: b is off in the second half
+    model_.swap->enter_step(step, 4);
+    plain_.swap->enter_step(step, 4);
+    EXPECT_EQ(all(&Param::tensor), base_weights);
+    EXPECT_EQ(model_.run(), plain_.run()) << step;
+  }
+  EXPECT_GT(model_.swap->apply({{a}}).weights_merged, 0u);
+  EXPECT_TRUE(merged());
+  EXPECT_EQ(model_.run(), with_a) << "merged again";
+  EXPECT_EQ(model_.run_with({ranged(a, 0.0f)}), base);
+  EXPECT_EQ(model_.run_with({}), base);
+}
+
+// Of a layer with both, the dense difference is in the master, and the slot's comes on top of it.
+TEST_F(MergedSlotsTest, DenseAndLowRankOnOneLayer) {
+  const AdapterPtr low = low_rank("low"), whole = dense("whole", 0.5f);
+  const std::vector<float> base = model_.run(), base_weights = all(&Param::tensor), masters = all(&Param::master);
+  const std::vector<float> with_low = model_.run_with({{low}}), low_weights = all(&Param::tensor);
+  const SwapReport both = model_.swap->apply({{low}, {whole, {0.5f}}});
+  EXPECT_EQ(both.slots_written, 0u) << "the low-rank part is where it was";
+  EXPECT_GT(both.weights_merged, 0u);
+  EXPECT_LT(both.weights_merged, carrying());
+  EXPECT_NE(all(&Param::master), masters);
+  expect_weights({{low}});  // on the masters that now have the other in them
+  const AdapterSet set = {{low}, {whole, {0.5f}}};
+  const std::vector<float> plain_base = plain_.run();
+  EXPECT_LT(relative_error(minus(model_.run(), base), minus(plain_.run_with(set), plain_base)), 1e-5);
+  EXPECT_GT(model_.swap->apply({{low}}).params_restored, 0u);
+  EXPECT_EQ(all(&Param::tensor), low_weights);
+  EXPECT_EQ(all(&Param::master), masters);
+  EXPECT_EQ(model_.run(), with_low);
+  const std::vector<float> with_dense = model_.run_with({{whole, {0.5f}}});
+  EXPECT_NE(with_dense, base);
+  EXPECT_EQ(model_.run_with({}), base);
+  EXPECT_EQ(model_.run_with({{whole, {0.5f}}}), with_dense) << "without a slot";
+  EXPECT_EQ(model_.run_with({}), base);
+  EXPECT_EQ(all(&Param::tensor), base_weights);
+  EXPECT_EQ(all(&Param::master), masters);
+}
+
+TEST_F(MergedSlotsTest, NewScalesWriteNoMatrices) {
+  const AdapterPtr a = of_blocks("a"), b = of_blocks("b");
+  const std::vector<float> expected = model_.run_with({{a, {0.25f}}, {b, {-2.0f}}});
+  model_.swap->apply({{a}, {b}});
+  const SwapReport report = model_.swap->set_scales({0.25f, -2.0f});
+  EXPECT_EQ(report.slots_written, 0u);
+  EXPECT_GT(report.slots_rescaled, 0u);
+  EXPECT_EQ(report.weights_merged, report.slots_rescaled);
+  EXPECT_EQ(model_.run(), expected);
+  EXPECT_EQ(model_.swap->set_scales({0.25f, -2.0f}).weights_merged, 0u) << "nothing is new";
+}
+
+TEST_F(MergedSlotsTest, SlotsMayMoveWhileTheirLayersCarryThem) {
+  const AdapterPtr a = low_rank("a");
+  const std::vector<float> base = model_.run(), with_it = model_.run_with({{a}});
+  model_.swap->reserve_rank(Component::transformer, 40);
+  EXPECT_EQ(model_.run(), with_it);
+  EXPECT_FALSE(model_.swap->apply({}).grew);
+  EXPECT_EQ(model_.run(), base);
+  EXPECT_EQ(model_.run_with({{a}}), with_it);
+}
+
+TEST_F(MergedSlotsTest, RandomSwapsLeaveNoTrace) {
+  const std::vector<float> base = model_.run(), base_weights = all(&Param::tensor), masters = all(&Param::master);
+  std::vector<std::pair<AdapterSet, std::vector<float>>> sets;
+  Rng rng(4);
+  for (int i = 0; i < 8; ++i) {
+    const std::string name = std::to_string(i);
+    AdapterSet set = {{low_rank(name, rng.uniform(0.1f, 0.6f)), {rng.uniform(-1.0f, 1.0f)}}};
+    if (i % 2) set.push_back({dense(name, 0.1f), {rng.uniform(-1.0f, 1.0f)}});
+    if (i % 3 == 0) set.push_back(ranged(low_rank("ranged" + name, 0.2f)));
+    TinyModel fresh{ModelTypes{.masters = true}};
+    sets.emplace_back(set, fresh.run_with(set));
+  }
+  for (int i = 0; i < 100; ++i) {
+    const auto& [set, expected] = sets[static_cast<size_t>(rng.below(8))];
+    EXPECT_EQ(model_.run_with(set), expected) << i;
+  }
+  EXPECT_EQ(model_.run_with({}), base);
+  EXPECT_EQ(all(&Param::tensor), base_weights);
+  EXPECT_EQ(all(&Param::master), masters);
 }
 
 }  // namespace

@@ -65,18 +65,20 @@ inline void fill_random(Ops& ops, const ParamStore& store) {
     rng.fill_normal(values, matrix ? 1.5f / std::sqrt(static_cast<float>(param.tensor.size(1))) : 0.3f,
                     gain ? 1.0f : 0.0f);
     upload(ops, values, param.tensor);
+    if (param.master.defined()) upload(ops, values, param.master);
   }
 }
 
 class TinyModel {
  public:
-  TinyModel() {
+  // The types of the transformer.
+  explicit TinyModel(const ModelTypes& types = {}) : flux_params(ops->runtime(), types) {
     for (ParamStore* store : {&flux_params, &clip_params, &t5_params}) fill_random(*ops, *store);
     target.add(Component::transformer, flux_names, flux_params);
     target.add(Component::text_encoder, clip_names, clip_params);
     target.add(Component::text_encoder_2, t5_names, t5_params);
     slots = std::make_unique<AdapterSlots>(target);
-    swap = std::make_unique<HotSwap>(*slots);
+    swap = std::make_unique<HotSwap>(*ops, *slots);
   }
 
   // Both text encoders, then one step: everything that an adapter can reach.
@@ -98,7 +100,7 @@ class TinyModel {
   }
 
   std::unique_ptr<Ops> ops = make_reference_ops();
-  ParamStore flux_params{ops->runtime()}, clip_params{ops->runtime()}, t5_params{ops->runtime()};
+  ParamStore flux_params, clip_params{ops->runtime()}, t5_params{ops->runtime()};
   Flux flux{flux_params, tiny_flux()};
   ClipText clip{clip_params, tiny_clip()};
   T5Encoder t5{t5_params, tiny_t5()};
@@ -106,7 +108,7 @@ class TinyModel {
       {tiny_flux().double_blocks, tiny_flux().single_blocks, tiny_flux().hidden(), tiny_flux().mlp_hidden()});
   NameMap clip_names = clip_name_map(parameter_names(clip_params));
   NameMap t5_names = t5_name_map(parameter_names(t5_params));
-  FluxActivations activations{*ops, tiny_flux(), {.txt_tokens = 3, .rows = 2, .columns = 3, .steps = 2}};
+  FluxActivations activations{*ops, tiny_flux(), flux.types(), {.txt_tokens = 3, .rows = 2, .columns = 3, .steps = 2}};
   AdapterTarget target;
   std::unique_ptr<AdapterSlots> slots;
   std::unique_ptr<HotSwap> swap;

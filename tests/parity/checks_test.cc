@@ -4,11 +4,11 @@
 #include <array>
 
 #include "backends/make_ops.h"
+#include "parity/dry_ops.h"
 #include "support/expect_error.h"
 
 namespace fx::test {
 namespace {
-
 
 // All tensors share one block: operations that are refused never look at it.
 Tensor t(const Shape& shape, DType dtype = DType::f32) {
@@ -26,6 +26,8 @@ Tensor sparse(const Shape& shape) {
   return view.slice(shape.rank(), 0, 1).reshape(shape);
 }
 Tensor i32(const Shape& shape) { return t(shape, DType::i32); }
+Tensor bf16(const Shape& shape) { return t(shape, DType::bf16); }
+Tensor e4m3(const Shape& shape) { return t(shape, DType::f8_e4m3); }
 StepVector step_rows(int64_t batch, int64_t channels) { return {t({5, batch, channels}), i32({1})}; }
 
 struct Case {
@@ -59,8 +61,8 @@ Cases linear_errors() {
                    .gate = {}};
   Cases cases;
   const Breaker<LinearArgs> add{cases, "linear", &Ops::linear, valid};
-  add("x: expected a tensor of 3 axes of f32, got none", [](auto& a) { a.x = {}; });
-  add("weight: expected a tensor of 2 axes of f32, got (6) f32", [](auto& a) { a.weight = t({6}); });
+  add("expected x of 3 axes and a weight of 2", [](auto& a) { a.x = {}; });
+  add("expected x of 3 axes and a weight of 2", [](auto& a) { a.weight = t({6}); });
   add("weight: expected (6, 8) f32, got (6, 7) f32", [](auto& a) { a.weight = t({6, 7}); });
   add("weight: expected contiguous memory", [](auto& a) { a.weight = t({8, 6}).transpose(0, 1); });
   add("x: expected a dense last axis, got stride 2", [](auto& a) { a.x = sparse({2, 3, 8}); });
@@ -227,7 +229,7 @@ Cases pointwise_errors() {
   break_timestep_embedding("y: expected (1, 3, 8)", [](auto& a) { a.y = t({1, 4, 8}); });
   break_timestep_embedding("y: expected contiguous", [](auto& a) { a.y = sparse({1, 3, 8}); });
   break_timestep_embedding("expected an even width", [](auto& a) { a.y = t({1, 3, 7}); });
-  break_euler_step("y: expected (2, 3, 8)", [](auto& a) { a.sample = t({2, 3, 4}); });
+  break_euler_step("velocity: expected (2, 3, 4) f32, got (2, 3, 8) f32", [](auto& a) { a.sample = t({2, 3, 4}); });
   break_euler_step("sigmas: expected a tensor of 1", [](auto& a) { a.sigmas = t({5, 1}); });
   break_euler_step("step: expected (1) i32, got (1) f32", [](auto& a) { a.step = t({1}); });
   const Breaker<AdvanceStepArgs> break_advance_step{cases, "advance_step", &Ops::advance_step, {.step = i32({1})}};
@@ -235,13 +237,123 @@ Cases pointwise_errors() {
   return cases;
 }
 
+// What must fit together where a back-end computes in bf16 and e4m3.
+Cases type_errors() {
+  Cases cases;
+  const LinearArgs linear{.x = bf16({2, 3, 8}),
+                          .weight = e4m3({6, 8}),
+                          .weight_scale = t({6}),
+                          .bias = bf16({6}),
+                          .lora = {bf16({4, 8}), bf16({6, 4}), t({4}), i32({2, 4}), i32({1})},
+                          .outputs = {{{bf16({2, 3, 6})}}},
+                          .gate = {}};
+  const AttentionArgs attention{.q = bf16({2, 5, 3, 8}),
+                                .k = bf16({2, 5, 3, 8}),
+                                .v = bf16({2, 5, 3, 8}),
+                                .o = bf16({2, 5, 3, 8}),
+                                .bias = {},
+                                .e4m3 = true};
+  const QuantizeRowsArgs quantize{.x = bf16({6, 8}), .y = e4m3({6, 8}), .scale = t({6})};
+  const MergeLoraArgs merge{.base = bf16({6, 8}), .lora = linear.lora, .weight = e4m3({6, 8}), .weight_scale = t({6})};
+  const LnModulateArgs modulate{.x = bf16({2, 3, 8}),
+                                .shift = step_rows(2, 8),
+                                .scale = step_rows(2, 8),
+                                .y = e4m3({2, 3, 8}),
+                                .y_scale = t({2, 3})};
+  const Breaker<LinearArgs> break_linear{cases, "linear", &Ops::linear, linear};
+  const Breaker<AttentionArgs> break_attention{cases, "attention", &Ops::attention, attention};
+  const Breaker<QuantizeRowsArgs> break_quantize{cases, "quantize_rows", &Ops::quantize_rows, quantize};
+  const Breaker<MergeLoraArgs> break_merge{cases, "merge_lora", &Ops::merge_lora, merge};
+  const Breaker<LnModulateArgs> break_modulate{cases, "ln_modulate", &Ops::ln_modulate, modulate};
+  break_linear("weight_scale: expected (6) f32, got none", [](auto& a) { a.weight_scale = {}; });
+  break_linear("x_scale: expected (2, 3) f32, got (3, 2) f32", [](auto& a) {
+    a.x = e4m3({2, 3, 8}), a.x_scale = t({3, 2});
+  });
+  break_linear("scale: expected a dense last axis, got stride 2", [](auto& a) {
+    a.x = e4m3({2, 3, 8}), a.x_scale = sparse({2, 3});
+  });
+  break_linear("expected scales with values of f8_e4m3 only", [](auto& a) { a.x_scale = t({2, 3}); });
+  break_linear("expected scales with values of f8_e4m3 only", [](auto& a) { a.weight = bf16({6, 8}); });
+  break_linear("expected x of f8_e4m3 only with a weight of it", [](auto& a) {
+    a.x = e4m3({2, 3, 8}), a.x_scale = t({2, 3}), a.weight_only = true;
+  });
+  break_linear("lora.a: expected a tensor of 2 axes of bf16, got (4, 8) f32", [](auto& a) { a.lora.a = t({4, 8}); });
+  break_linear("lora.b: expected (6, 4) bf16, got (6, 4) f32", [](auto& a) { a.lora.b = t({6, 4}); });
+  break_linear("y: expected a tensor of 3 axes of f32, got (2, 3, 6) f8_e4m3", [](auto& a) {
+    a.outputs[0].y = e4m3({2, 3, 6});
+  });
+  break_linear("bias: expected (6) f32, got (6) f16", [](auto& a) { a.bias = t({6}, DType::f16); });
+  break_attention("v: expected (2, 5, 3, 8) bf16, got (2, 5, 3, 8) f32", [](auto& a) { a.v = t({2, 5, 3, 8}); });
+  break_attention("expected bf16 without bias and mask", [](auto& a) { a.causal = true; });
+  break_attention("expected bf16 without bias and mask", [](auto& a) { a.bias = bf16({3, 5, 5}); });
+  break_attention("expected bf16 without bias and mask", [](auto& a) { a.q = a.k = a.v = a.o = t({2, 5, 3, 8}); });
+  break_quantize("x: expected a tensor of 2 axes of f32, got (6, 8) f8_e4m3", [](auto& a) { a.x = a.y; });
+  break_quantize("expected y of f8_e4m3", [](auto& a) { a.y = bf16({6, 8}); });
+  break_quantize("expected y of f8_e4m3", [](auto& a) { a.y = {}; });
+  break_quantize("y: expected (6, 8) f8_e4m3, got (6, 9) f8_e4m3", [](auto& a) { a.y = e4m3({6, 9}); });
+  break_quantize("y_scale: expected (6) f32, got none", [](auto& a) { a.scale = {}; });
+  break_quantize("x, y: expected contiguous", [](auto& a) { a.x = bf16({8, 6}).transpose(0, 1); });
+  break_merge("base: expected a tensor of 2 axes of f32, got (6, 8) f8_e4m3", [](auto& a) { a.base = a.weight; });
+  break_merge("weight: expected (6, 8) f8_e4m3, got (6, 9) f8_e4m3", [](auto& a) { a.weight = e4m3({6, 9}); });
+  break_merge("weight_scale: expected (6) f32, got none", [](auto& a) { a.weight_scale = {}; });
+  break_merge("expected scales with values of f8_e4m3 only", [](auto& a) { a.weight = a.base; });
+  break_merge("expected a weight of the base's type or f8_e4m3", [](auto& a) {
+    a.weight = t({6, 8}), a.weight_scale = {};
+  });
+  break_merge("base, weight: expected contiguous", [](auto& a) { a.base = bf16({8, 6}).transpose(0, 1); });
+  break_merge("lora.a: expected a tensor of 2 axes of f32, got (4, 8) bf16", [](auto& a) { a.base = t({6, 8}); });
+  break_modulate("y_scale: expected (2, 3) f32, got none", [](auto& a) { a.y_scale = {}; });
+  break_modulate("expected scales with values of f8_e4m3 only", [](auto& a) { a.y = bf16({2, 3, 8}); });
+  break_modulate("expected y of x's type or f8_e4m3", [](auto& a) { a.y = t({2, 3, 8}), a.y_scale = {}; });
+  return cases;
+}
+
+void expect_errors(Ops& ops, const Cases& cases) {
+  for (const Case& c : cases) {
+    EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { c.call(ops); }), ::testing::HasSubstr(c.message));
+  }
+}
+
 TEST(OpsChecks, SayWhatWasExpectedAndFound) {
   const auto ops = make_reference_ops();
   for (const auto family : {linear_errors, attention_errors, image_errors, row_errors, pointwise_errors}) {
-    for (const Case& c : family()) {
-      EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { c.call(*ops); }), ::testing::HasSubstr(c.message));
-    }
+    expect_errors(*ops, family());
   }
+}
+
+TEST(OpsChecks, SayWhichTypesFitTogether) {
+  DryOps ops;
+  expect_errors(ops, type_errors());
+  EXPECT_EQ(ops.calls(), 0);
+}
+
+// What a back-end does not compute in, it refuses as it refuses any other type.
+TEST(OpsChecks, KeepTypesFromBackEndsThatLackThem) {
+  const auto cpu = make_cpu_ops(1);
+  EXPECT_THAT(error_of(ErrorCode::invalid_argument,
+                       [&] {
+                         cpu->activate({.x = bf16({1, 2, 3}), .y = bf16({1, 2, 3})});
+                       }),
+              ::testing::HasSubstr("x: expected a tensor of 3 axes of f32, got (1, 2, 3) bf16"));
+  EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { cpu->copy({.x = t({2}), .y = bf16({2})}); }),
+              ::testing::HasSubstr("y: expected (2) f32, got (2) bf16"));
+  const LoraOperand lora{t({4, 8}), t({6, 4}), t({4}), i32({2, 4}), i32({1})};
+  EXPECT_THAT(error_of(ErrorCode::unsupported,
+                       [&] {
+                         cpu->merge_lora({.base = t({6, 8}), .lora = lora, .weight = t({6, 8}), .weight_scale = {}});
+                       }),
+              ::testing::HasSubstr("[merge_lora] the back-end cpu merges on the host"));
+  const auto reference = make_reference_ops();
+  const LinearArgs rounded{.x = t({1, 3, 8}),
+                           .weight = e4m3({6, 8}),
+                           .weight_scale = t({6}),
+                           .bias = {},
+                           .lora = {},
+                           .outputs = {{{t({1, 3, 6})}}},
+                           .gate = {}};
+  EXPECT_THAT(
+      error_of(ErrorCode::unsupported, [&] { reference->linear(rounded); }),
+      ::testing::HasSubstr("[linear] the back-end reference multiplies f32 alone, found x of f32 and a weight"));
 }
 
 }  // namespace

@@ -49,6 +49,7 @@ OpCase latents_case(bool pack, int64_t batch, int64_t height, int64_t width, int
               [=](Operands& o) {
                 const Shape packed{batch, height / 2 * (width / 2), 4 * channels};
                 const Shape latents{batch, height, width, channels};
+                o.as(DType::f32);
                 pack ? o.output("packed", packed) : o.input("packed", packed);
                 pack ? o.input("latents", latents) : o.output("latents", latents);
               },
@@ -64,10 +65,10 @@ OpCase rgb_case(int64_t height, int64_t width, float size) {
   return {.name = fmt::format("to_rgb8/{}x{}_x{}", height, width, size),
           .make =
               [=](Operands& o) {
-                const Tensor& x = o.input("x", {2, height, width, 3}, size);
-                x.f32()[0] = std::nanf("");
-                x.f32()[1] = INFINITY;
-                x.f32()[2] = -INFINITY;
+                o.input("x", {2, height, width, 3}, size);
+                o.set("x", 0, NAN);
+                o.set("x", 1, INFINITY);
+                o.set("x", 2, -INFINITY);
                 o.output("y", {2, height, width, 3}, DType::u8);
               },
           .run = [](Ops& ops, const Operands& o) { ops.to_rgb8({.x = o["x"], .y = o["y"]}); }};

@@ -37,7 +37,8 @@ OpCase gated_case(const std::string& name, int64_t batch, int64_t rows, int64_t 
                 o.input("weight", {columns, depth}, weight_deviation(depth));
                 o.input("bias", {columns});
                 o.in_out("y", {batch, rows, columns});
-                o.view("gate", o.input("table", {3, batch, 6 * columns}).slice(2, 2 * columns, 3 * columns));
+                const Tensor& table = o.as(DType::f32).input("table", {3, batch, 6 * columns});
+                o.view("gate", table.slice(2, 2 * columns, 3 * columns));
                 o.integers("step", {1}, {2});
               },
           .run =
@@ -173,12 +174,12 @@ std::vector<OpCase> lora_cases() {
                            o.input("bias", {100});
                            o.input("a", {24, 48}, weight_deviation(48));
                            o.input("b", {100, 24});
-                           o.input("scale", {24});
+                           o.as(DType::f32).input("scale", {24});
                            std::vector<int32_t> segments = lora.segments;
                            segments.resize(4 * 4, -77);  // what lies behind `count` must not be read
                            o.integers("segments", {4, 4}, segments);
                            o.integers("count", {1}, {static_cast<int32_t>(lora.segments.size() / 4)});
-                           o.input("gate", {3, 2, 100});
+                           o.as(DType::f32).input("gate", {3, 2, 100});
                            o.integers("step", {1}, {1});
                            if (lora.add) {
                              o.in_out("y", {2, lora.rows, 100});

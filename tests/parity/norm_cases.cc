@@ -23,7 +23,7 @@ OpCase ln_modulate_case(const RowShape& s, const std::string& suffix = "") {
           .make =
               [=](Operands& o) {
                 make_rows(o, s);
-                const Tensor& table = o.input("table", {4, s.batch, 6 * s.channels});
+                const Tensor& table = o.as(DType::f32).input("table", {4, s.batch, 6 * s.channels});
                 o.view("shift", table.slice(2, 3 * s.channels, 4 * s.channels));
                 o.view("scale", table.slice(2, 4 * s.channels, 5 * s.channels));
                 o.integers("step", {1}, {3});
@@ -64,7 +64,7 @@ OpCase qk_norm_rope_case(int64_t batch, int64_t tokens, int64_t heads, int64_t h
             o.view("k", qkv.slice(2, hidden, 2 * hidden).reshape({batch, tokens, heads, head_size}));
             o.input("q_gain", {head_size});
             o.input("k_gain", {head_size});
-            o.input("pe", {tokens, head_size / 2, 2});
+            o.as(DType::f32).input("pe", {tokens, head_size / 2, 2});
           },
       .run =
           [](Ops& ops, const Operands& o) {

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "parity/op_case.h"
 
 namespace fx::test {
@@ -5,6 +7,20 @@ namespace fx::test {
 std::vector<OpCase> test_cases() {
   std::vector<OpCase> all;
   for (const auto family : {linear_cases, lora_cases, attention_cases, norm_cases, pointwise_cases, image_cases}) {
+    for (OpCase& c : family()) all.push_back(std::move(c));
+  }
+  return all;
+}
+
+std::vector<OpCase> narrow_cases() {
+  std::vector<OpCase> all;
+  for (OpCase& c : test_cases()) {
+    Operands operands(c.name, Values::narrow);
+    c.make(operands);
+    const auto rounds = [](const Operands::Owned& o) { return o.narrow == DType::bf16; };
+    if (std::ranges::any_of(operands.buffers(), rounds)) all.push_back(std::move(c));
+  }
+  for (const auto family : {low_precision_cases, merge_cases}) {
     for (OpCase& c : family()) all.push_back(std::move(c));
   }
   return all;

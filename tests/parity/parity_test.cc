@@ -46,6 +46,4 @@ INSTANTIATE_TEST_SUITE_P(Ops, Parity, ::testing::ValuesIn(test_cases()), case_te
 
 }  // namespace
 
-void PrintTo(const OpCase& c, std::ostream* stream) { *stream << c.name; }
-
 }  // namespace fx::test

@@ -97,9 +97,9 @@ OpCase timestep_case(int64_t count, int64_t width) {
   return {.name = fmt::format("timestep_embedding/n{}_d{}", count, width),
           .make =
               [=](Operands& o) {
-                const Tensor& t = o.input("t", {count});
+                const Tensor& t = o.as(DType::f32).input("t", {count});
                 for (int64_t i = 0; i < count; ++i) t.f32()[i] = 1000.0f * (1.0f - static_cast<float>(i) / 28);
-                o.output("y", {1, count, width});
+                o.as(DType::f32).output("y", {1, count, width});
               },
           .run = [](Ops& ops, const Operands& o) { ops.timestep_embedding({.t = o["t"], .y = o["y"]}); }};
 }
@@ -108,9 +108,9 @@ OpCase euler_case(int64_t batch, int32_t step) {
   return {.name = fmt::format("euler_step/b{}_step{}", batch, step),
           .make =
               [=](Operands& o) {
-                o.view("sample", o.in_out("base", {batch, 35, 64}).slice(1, 2, 33));
+                o.view("sample", o.as(DType::f32).in_out("base", {batch, 35, 64}).slice(1, 2, 33));
                 o.view("velocity", o.input("wide", {batch, 31, 70}).slice(2, 6, 70));
-                o.input("sigmas", {5});
+                o.as(DType::f32).input("sigmas", {5});
                 o.integers("step", {1}, {step});
               },
           .run =

@@ -7,6 +7,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "backends/make_ops.h"
 #include "core/error.h"
 #include "io/json_file.h"
 #include "pipeline/model.h"
@@ -117,9 +118,9 @@ TEST_F(ConfigTest, MissingFilesAreNamed) {
                            "transformer/diffusion_pytorch_model-00002-of-00002.safetensors"}) {
     const auto path = folder() / file;
     std::filesystem::rename(path, path.string() + ".away");
-    const auto runtime = make_host_runtime();
+    const auto ops = make_reference_ops();
     try {
-      const Model model(*runtime, folder());
+      const Model model(*ops, folder());
       ADD_FAILURE() << "loaded without " << file;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::bad_file);

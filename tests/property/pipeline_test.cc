@@ -13,9 +13,14 @@ namespace {
 
 constexpr const char* kModel = "tiny-dev";
 
-class PipelineProperties : public testing::Test {
+class PipelineProperties : public BackEndTest<std::string> {
  protected:
-  PipelineProperties() : engine_(engine_for(kModel, "cpu")) { engine_.use_adapters({}); }
+  void SetUp() override {
+    BackEndTest::SetUp();
+    if (IsSkipped()) return;
+    engine_ = &engine_for(kModel, GetParam());
+    engine_->use_adapters({});
+  }
 
   static AdapterChoice adapter(const std::string& name, float scale = 1.0f) {
     return {golden_folder() / kModel / "loras" / (name + ".safetensors"), scale};
@@ -26,16 +31,16 @@ class PipelineProperties : public testing::Test {
     r.max_sequence_length = 16;
     return r;
   }
-  std::vector<float> latents() { return engine_.pipeline().generate(request()).latents.values; }
+  std::vector<float> latents() { return engine_->pipeline().generate(request()).latents.values; }
   std::vector<float> latents_with(const std::vector<AdapterChoice>& adapters) {
-    engine_.use_adapters(adapters);
+    engine_->use_adapters(adapters);
     return latents();
   }
 
-  Engine& engine_;
+  Engine* engine_ = nullptr;
 };
 
-TEST_F(PipelineProperties, SwappingBackAndForthIsExact) {
+TEST_P(PipelineProperties, SwappingBackAndForthIsExact) {
   const auto base = latents();
   const auto a = latents_with({adapter("all-linears")});
   const auto b = latents_with({adapter("clip"), adapter("t5")});
@@ -47,35 +52,35 @@ TEST_F(PipelineProperties, SwappingBackAndForthIsExact) {
   EXPECT_NE(a, b);
 }
 
-TEST_F(PipelineProperties, ScaleZeroIsNoAdapter) {
+TEST_P(PipelineProperties, ScaleZeroIsNoAdapter) {
   const auto base = latents();
   EXPECT_EQ(latents_with({adapter("all-linears", 0.0f)}), base);
 }
 
-TEST_F(PipelineProperties, FailedSwapChangesNothing) {
+TEST_P(PipelineProperties, FailedSwapChangesNothing) {
   const auto a = latents_with({adapter("attention")});
-  EXPECT_THROW(engine_.use_adapters({adapter("all-linears"), adapter("missing")}), Error);
+  EXPECT_THROW(engine_->use_adapters({adapter("all-linears"), adapter("missing")}), Error);
   const auto bad = std::filesystem::temp_directory_path() / "fluxswap_not_an_adapter.safetensors";
   std::ofstream(bad) << "<!DOCTYPE html>";
-  EXPECT_THROW(engine_.use_adapters({{bad, 1.0f}}), Error);
-  EXPECT_THROW(engine_.use_adapters({adapter("attention", NAN)}), Error);
+  EXPECT_THROW(engine_->use_adapters({{bad, 1.0f}}), Error);
+  EXPECT_THROW(engine_->use_adapters({adapter("attention", NAN)}), Error);
   std::filesystem::remove(bad);
   EXPECT_EQ(latents(), a);
 }
 
-TEST_F(PipelineProperties, SameRequestGivesTheSameBytes) {
-  const Picture first = engine_.pipeline().generate(request()), second = engine_.pipeline().generate(request());
+TEST_P(PipelineProperties, SameRequestGivesTheSameBytes) {
+  const Picture first = engine_->pipeline().generate(request()), second = engine_->pipeline().generate(request());
   EXPECT_EQ(first.latents.values, second.latents.values);
   EXPECT_EQ(first.image.rgb, second.image.rgb);
   Request other = request();
   other.seed = 12;
-  EXPECT_NE(engine_.pipeline().generate(other).latents.values, first.latents.values);
+  EXPECT_NE(engine_->pipeline().generate(other).latents.values, first.latents.values);
 }
 
-TEST_F(PipelineProperties, CancelledAndBadRequestsLeaveTheEngineUsable) {
+TEST_P(PipelineProperties, CancelledAndBadRequestsLeaveTheEngineUsable) {
   const auto base = latents();
   int calls = 0;
-  EXPECT_THROW(engine_.pipeline().generate(request(), [&](const Progress& now) {
+  EXPECT_THROW(engine_->pipeline().generate(request(), [&](const Progress& now) {
     ++calls;
     return now.stage != Stage::denoise || now.step < 1;
   }), Error);
@@ -90,47 +95,49 @@ TEST_F(PipelineProperties, CancelledAndBadRequestsLeaveTheEngineUsable) {
            [](Request& r) { r.given.pooled = HostTensor{"pooled", {1, 3}, std::vector<float>(3)}; }}) {
     Request bad = request();
     change(bad);
-    EXPECT_THROW(engine_.pipeline().generate(bad), Error);
+    EXPECT_THROW(engine_->pipeline().generate(bad), Error);
   }
   EXPECT_EQ(latents(), base);
 }
 
-TEST_F(PipelineProperties, GivenInputsReplaceSeedAndPrompt) {
-  const Picture whole = engine_.pipeline().generate(request());
-  const Conditions conditions = engine_.pipeline().encode("a red star", 16);
+TEST_P(PipelineProperties, GivenInputsReplaceSeedAndPrompt) {
+  const Picture whole = engine_->pipeline().generate(request());
+  const Conditions conditions = engine_->pipeline().encode("a red star", 16);
   Request given = request();
   given.prompt = "something else";
   given.seed = 99;
-  given.given = {packed_noise(engine_.model().configs, whole.request), conditions.prompt_embeds, conditions.pooled};
-  EXPECT_EQ(engine_.pipeline().generate(given).latents.values, whole.latents.values);
+  given.given = {packed_noise(engine_->model().configs, whole.request), conditions.prompt_embeds, conditions.pooled};
+  EXPECT_EQ(engine_->pipeline().generate(given).latents.values, whole.latents.values);
 }
 
-TEST_F(PipelineProperties, CutOffPromptIsReported) {
+TEST_P(PipelineProperties, CutOffPromptIsReported) {
   Request r = request();
   r.max_sequence_length = 4;
   r.prompt = "a red star left of a large blue circle on a yellow background";
-  const Picture picture = engine_.pipeline().generate(r);
+  const Picture picture = engine_->pipeline().generate(r);
   ASSERT_FALSE(picture.warnings.empty());
   EXPECT_NE(picture.warnings.back().find("T5"), std::string::npos);
 }
 
-TEST_F(PipelineProperties, CancellingAfterTheLastStepKeepsThePicture) {
-  const Picture whole = engine_.pipeline().generate(request());
-  const Picture late = engine_.pipeline().generate(request(), [](const Progress& now) { return now.step < 2; });
+TEST_P(PipelineProperties, CancellingAfterTheLastStepKeepsThePicture) {
+  const Picture whole = engine_->pipeline().generate(request());
+  const Picture late = engine_->pipeline().generate(request(), [](const Progress& now) { return now.step < 2; });
   EXPECT_EQ(late.image.rgb, whole.image.rgb);
 }
 
-TEST_F(PipelineProperties, NotFiniteLatentsAreNoPicture) {
-  Picture picture = engine_.pipeline().generate(request());
+TEST_P(PipelineProperties, NotFiniteLatentsAreNoPicture) {
+  Picture picture = engine_->pipeline().generate(request());
   picture.latents.values[5] = NAN;
-  EXPECT_THROW(engine_.pipeline().decode(picture.latents, 96, 64), Error);
+  EXPECT_THROW(engine_->pipeline().decode(picture.latents, 96, 64), Error);
 }
 
 // Not finite weights must never become a picture without a word.
-TEST_F(PipelineProperties, OverflowIsAnError) {
+TEST_P(PipelineProperties, OverflowIsAnError) {
   EXPECT_THROW(latents_with({adapter("all-linears", 1e30f)}), Error);
-  engine_.use_adapters({});
+  engine_->use_adapters({});
 }
+
+INSTANTIATE_TEST_SUITE_P(Ways, PipelineProperties, testing::ValuesIn(model_ways()), way_name);
 
 }  // namespace
 }  // namespace fx::test

@@ -1,5 +1,7 @@
 // Latents, pixels and the sampling step.
 #include <algorithm>
+#include <cmath>
+#include <span>
 
 #include "backends/cpu/cpu_ops.h"
 #include "backends/cpu/rows.h"
@@ -49,6 +51,10 @@ void CpuOps::do_euler_step(const EulerStepArgs& args) {
   const Rows sample(args.sample), velocity(args.velocity);
   for (int64_t row = 0; row < args.sample.size(0) * args.sample.size(1); ++row) {
     kernels_.add_scaled(change, velocity[row], sample[row], args.sample.size(2));
+    const std::span<const float> values(sample[row], static_cast<size_t>(args.sample.size(2)));
+    check(std::ranges::all_of(values, [](float v) { return std::isfinite(v); }), ErrorCode::device,
+          "the latents are not finite after step {} of {}: the weights or an adapter overflow", step + 1,
+          args.sigmas.size(0) - 1);
   }
 }
 

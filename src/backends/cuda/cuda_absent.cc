@@ -4,7 +4,7 @@
 
 namespace fx {
 
-std::unique_ptr<Ops> make_cuda_ops() {
+std::unique_ptr<Ops> make_cuda_ops(const CudaOptions&) {
   fail(ErrorCode::unsupported,
        "this build has no CUDA back-end: build it where nvcc is on the PATH, or compute on the cpu");
 }

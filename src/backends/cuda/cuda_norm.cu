@@ -1,122 +1,198 @@
-// Norms over channels (one block per row) and over heads with rope (one warp per head). Statistics are taken in two
-// passes; the row lies in the first-level cache by the second.
+// Norms over channels. One block takes a row and holds it in registers, so memory is read once and statistics are still
+// taken in two passes.
 #include "backends/cuda/cuda_error.h"
 #include "backends/cuda/cuda_ops.h"
 #include "backends/cuda/device_math.cuh"
 #include "backends/cuda/device_view.cuh"
+#include "backends/cuda/quantize.cuh"
 
 namespace fx::cuda {
 namespace {
 
-struct Moments {
-  float mean, inverse_deviation;
+constexpr int kVector = 8;
+constexpr int kMostThreads = 512;
+// Groups of values in a thread: with vectors, 128 threads hold 3072 channels.
+template <int n>
+inline constexpr int kGroups = n == kVector ? 3 : 12;
+
+// What a thread holds of a row: groups of `n` neighbours, all groups of a block side by side.
+template <int n>
+struct Held {
+  float values[kGroups<n>][n];
+
+  // f(group, its first channel)
+  template <class F>
+  __device__ void each(int channels, F f) {
+#pragma unroll
+    for (int g = 0; g < kGroups<n>; ++g) {
+      const int c = (g * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * n;
+      if (c < channels) f(values[g], c);
+    }
+  }
+  template <class T>
+  __device__ void read(const T* row, int channels) {
+    each(channels, [&](float(&v)[n], int c) { load(row + c, v); });
+  }
+  template <class T>
+  __device__ void write(T* row, int channels) {
+    each(channels, [&](float(&v)[n], int c) { store(row + c, v); });
+  }
+  // combine over f(value) of the row; all threads get it.
+  template <class Combine, class F>
+  __device__ float reduce(int channels, Combine combine, F f) {
+    float result = 0;
+    each(channels, [&](float(&v)[n], int) {
+#pragma unroll
+      for (int i = 0; i < n; ++i) result = combine(result, f(v[i]));
+    });
+    return block_reduce(result, combine);
+  }
+  // (x - mean) / sqrt(variance + eps)
+  __device__ void normalise(int channels, float eps) {
+    const auto count = static_cast<float>(channels);
+    const float mean = reduce(channels, Sum(), [](float x) { return x; }) / count;
+    const float variance = reduce(channels, Sum(), [&](float x) { return (x - mean) * (x - mean); }) / count;
+    const float inverse = 1.0f / sqrtf(variance + eps);
+    each(channels, [&](float(&v)[n], int) {
+#pragma unroll
+      for (int i = 0; i < n; ++i) v[i] = (v[i] - mean) * inverse;
+    });
+  }
 };
 
-__device__ Moments moments(const float* x, int64_t channels, float eps) {
-  float sum = 0;
-  for (int64_t c = threadIdx.x; c < channels; c += blockDim.x) sum += x[c];
-  const float mean = block_reduce(sum, Sum()) / static_cast<float>(channels);
-  float squares = 0;
-  for (int64_t c = threadIdx.x; c < channels; c += blockDim.x) squares += (x[c] - mean) * (x[c] - mean);
-  const float variance = block_reduce(squares, Sum()) / static_cast<float>(channels);
-  return {mean, 1.0f / sqrtf(variance + eps)};
-}
+// (B, L): where the scale of each row goes.
+struct RowScales {
+  float* base = nullptr;
+  int64_t batch_stride = 0, row_stride = 0;
 
-__global__ void ln_modulate_kernel(Rows x, StepRows shift_rows, StepRows scale_rows, Rows y, int64_t channels,
-                                   float eps, DeviceFault* fault) {
+  RowScales() = default;
+  explicit RowScales(const Tensor& t) : base(t.f32()), batch_stride(t.stride(0)), row_stride(t.stride(1)) {}
+};
+
+// `Out` is T, or uint8_t for e4m3 with one scale for each row.
+template <class T, class Out, int n>
+__global__ void __launch_bounds__(kMostThreads)
+    ln_modulate_kernel(RowsOf<T> x, StepRows shift_rows, StepRows scale_rows, RowsOf<Out> y, RowScales y_scale,
+                       int channels, float eps, DeviceFault* fault) {
   const int64_t row = blockIdx.x, batch = row / x.per_batch;
+  Held<n> held;
+  held.read(x[row], channels);
   const float *shift = shift_rows.row(batch, fault), *scale = scale_rows.row(batch, fault);
-  const float* in = x[row];
-  float* out = y[row];
-  const Moments m = moments(in, channels, eps);
-  for (int64_t c = threadIdx.x; c < channels; c += blockDim.x) {
-    out[c] = (in[c] - m.mean) * m.inverse_deviation * (1.0f + scale[c]) + shift[c];
+  held.normalise(channels, eps);
+  held.each(channels, [&](float(&v)[n], int c) {
+    float factor[n], offset[n];
+    load(scale + c, factor);
+    load(shift + c, offset);
+#pragma unroll
+    for (int i = 0; i < n; ++i) v[i] = v[i] * (1.0f + factor[i]) + offset[i];
+  });
+  Out* out = y[row];
+  if constexpr (std::is_same_v<Out, uint8_t>) {
+    const float amax = held.reduce(channels, Maximum(), [](float v) { return fabsf(v); });
+    const float whole = row_scale(amax), inverse = inverse_scale(whole);
+    if (threadIdx.x == 0) y_scale.base[batch * y_scale.batch_stride + row % x.per_batch * y_scale.row_stride] = whole;
+    held.each(channels, [&](float(&v)[n], int c) {
+      if constexpr (n == kVector) {
+        *reinterpret_cast<uint2*>(out + c) =
+            make_uint2(to_e4m3x4(v[0] * inverse, v[1] * inverse, v[2] * inverse, v[3] * inverse),
+                       to_e4m3x4(v[4] * inverse, v[5] * inverse, v[6] * inverse, v[7] * inverse));
+      } else {
+        out[c] = to_e4m3(v[0] * inverse);
+      }
+    });
+  } else {
+    held.write(out, channels);
   }
 }
 
-__global__ void layer_norm_kernel(Rows x, const float* gain, const float* bias, Rows y, int64_t channels, float eps) {
-  const float* in = x[blockIdx.x];
-  float* out = y[blockIdx.x];
-  const Moments m = moments(in, channels, eps);
-  for (int64_t c = threadIdx.x; c < channels; c += blockDim.x) {
-    out[c] = (in[c] - m.mean) * m.inverse_deviation * gain[c] + bias[c];
+template <class T, int n>
+__global__ void __launch_bounds__(kMostThreads)
+    layer_norm_kernel(RowsOf<T> x, const T* gain, const T* bias, RowsOf<T> y, int channels, float eps) {
+  Held<n> held;
+  held.read(x[blockIdx.x], channels);
+  held.normalise(channels, eps);
+  held.each(channels, [&](float(&v)[n], int c) {
+    float factor[n], offset[n];
+    load(gain + c, factor);
+    load(bias + c, offset);
+#pragma unroll
+    for (int i = 0; i < n; ++i) v[i] = v[i] * factor[i] + offset[i];
+  });
+  held.write(y[blockIdx.x], channels);
+}
+
+template <class T, int n>
+__global__ void __launch_bounds__(kMostThreads)
+    rms_norm_kernel(RowsOf<T> x, const T* gain, RowsOf<T> y, int channels, float eps) {
+  Held<n> held;
+  held.read(x[blockIdx.x], channels);
+  const float squares = held.reduce(channels, Sum(), [](float v) { return v * v; });
+  const float inverse = 1.0f / sqrtf(squares / static_cast<float>(channels) + eps);
+  held.each(channels, [&](float(&v)[n], int c) {
+    float factor[n];
+    load(gain + c, factor);
+#pragma unroll
+    for (int i = 0; i < n; ++i) v[i] = v[i] * inverse * factor[i];
+  });
+  held.write(y[blockIdx.x], channels);
+}
+
+// Just enough warps to hold a row; refuses one that no block can hold (12288 channels, 6144 without vectors).
+template <int n>
+struct RowLaunch {
+  unsigned rows, threads;
+  int channels;
+
+  RowLaunch(const Tensor& x, const char* operation)
+      : rows(static_cast<unsigned>(x.size(0) * x.size(1))), channels(static_cast<int>(x.size(2))) {
+    if (x.size(2) > int64_t{kMostThreads} * kGroups<n> * n) check_cuda(cudaErrorInvalidValue, operation);
+    threads = static_cast<unsigned>(ceil_div(channels, kWarp * kGroups<n> * n) * kWarp);
   }
-}
-
-__global__ void rms_norm_kernel(Rows x, const float* gain, Rows y, int64_t channels, float eps) {
-  const float* in = x[blockIdx.x];
-  float* out = y[blockIdx.x];
-  float squares = 0;
-  for (int64_t c = threadIdx.x; c < channels; c += blockDim.x) squares += in[c] * in[c];
-  const float inverse = 1.0f / sqrtf(block_reduce(squares, Sum()) / static_cast<float>(channels) + eps);
-  for (int64_t c = threadIdx.x; c < channels; c += blockDim.x) out[c] = in[c] * inverse * gain[c];
-}
-
-// q or k: (B, L, N, D).
-struct Heads {
-  float* base;
-  int64_t batch_stride, row_stride, head_stride;
-  const float* gain;
-
-  Heads(const Tensor& t, const Tensor& head_gain)
-      : base(t.f32()),
-        batch_stride(t.stride(0)),
-        row_stride(t.stride(1)),
-        head_stride(t.stride(2)),
-        gain(head_gain.f32()) {}
 };
-
-// blockIdx.y: 0 for q, 1 for k. One warp takes one head of one token.
-__global__ void qk_norm_rope_kernel(Heads q, Heads k, const float* pe, int64_t batch, int64_t tokens, int64_t heads,
-                                    int64_t head_size, float eps) {
-  const int64_t index = first_element() / kWarp, lane = threadIdx.x % kWarp;
-  if (index >= batch * tokens * heads) return;
-  const Heads& h = blockIdx.y == 0 ? q : k;
-  const int64_t n = index % heads, l = index / heads % tokens, b = index / heads / tokens;
-  float* x = h.base + b * h.batch_stride + l * h.row_stride + n * h.head_stride;
-  const float* rotation = pe + l * head_size;  // (D/2, 2): cosine and sine
-  float squares = 0;
-  for (int64_t d = lane; d < head_size; d += kWarp) squares += x[d] * x[d];
-  const float inverse = 1.0f / sqrtf(warp_reduce(squares, Sum()) / static_cast<float>(head_size) + eps);
-  for (int64_t d = 2 * lane; d < head_size; d += 2 * kWarp) {
-    const float cosine = rotation[d], sine = rotation[d + 1];
-    const float even = x[d] * inverse * h.gain[d], odd = x[d + 1] * inverse * h.gain[d + 1];
-    x[d] = even * cosine - odd * sine;
-    x[d + 1] = even * sine + odd * cosine;
-  }
-}
-
-unsigned rows_of(const Tensor& t) { return static_cast<unsigned>(t.size(0) * t.size(1)); }
 
 }  // namespace
 
 void CudaOps::do_ln_modulate(const LnModulateArgs& a) {
   if (a.x.count() == 0) return;
-  ln_modulate_kernel<<<rows_of(a.x), kThreads, 0, stream()>>>(Rows(a.x), StepRows(a.shift), StepRows(a.scale),
-                                                              Rows(a.y), a.x.size(2), a.eps, fault());
+  const bool wide = fit_vectors(kVector, a.x, a.y, a.shift.table, a.scale.table);
+  dispatch<kVector>(a.x.dtype(), wide, [&](auto type, auto width) {
+    using T = typename decltype(type)::type;
+    constexpr int n = decltype(width)::value;
+    const RowLaunch<n> launch(a.x, "ln_modulate");
+    const StepRows shift(a.shift), scale(a.scale);
+    if (a.y.dtype() == DType::f8_e4m3) {
+      ln_modulate_kernel<T, uint8_t, n><<<launch.rows, launch.threads, 0, stream()>>>(
+          RowsOf<T>(a.x), shift, scale, RowsOf<uint8_t>(a.y), RowScales(a.y_scale), launch.channels, a.eps, fault());
+    } else {
+      ln_modulate_kernel<T, T, n><<<launch.rows, launch.threads, 0, stream()>>>(
+          RowsOf<T>(a.x), shift, scale, RowsOf<T>(a.y), RowScales(), launch.channels, a.eps, fault());
+    }
+  });
   check_launch("ln_modulate");
 }
 
 void CudaOps::do_layer_norm(const LayerNormArgs& a) {
   if (a.x.count() == 0) return;
-  layer_norm_kernel<<<rows_of(a.x), kThreads, 0, stream()>>>(Rows(a.x), a.gain.f32(), a.bias.f32(), Rows(a.y),
-                                                             a.x.size(2), a.eps);
+  dispatch<kVector>(a.x.dtype(), fit_vectors(kVector, a.x, a.y, a.gain, a.bias), [&](auto type, auto width) {
+    using T = typename decltype(type)::type;
+    constexpr int n = decltype(width)::value;
+    const RowLaunch<n> launch(a.x, "layer_norm");
+    layer_norm_kernel<T, n><<<launch.rows, launch.threads, 0, stream()>>>(
+        RowsOf<T>(a.x), a.gain.data<T>(), a.bias.data<T>(), RowsOf<T>(a.y), launch.channels, a.eps);
+  });
   check_launch("layer_norm");
 }
 
 void CudaOps::do_rms_norm(const RmsNormArgs& a) {
   if (a.x.count() == 0) return;
-  rms_norm_kernel<<<rows_of(a.x), kThreads, 0, stream()>>>(Rows(a.x), a.gain.f32(), Rows(a.y), a.x.size(2), a.eps);
+  dispatch<kVector>(a.x.dtype(), fit_vectors(kVector, a.x, a.y, a.gain), [&](auto type, auto width) {
+    using T = typename decltype(type)::type;
+    constexpr int n = decltype(width)::value;
+    const RowLaunch<n> launch(a.x, "rms_norm");
+    rms_norm_kernel<T, n><<<launch.rows, launch.threads, 0, stream()>>>(RowsOf<T>(a.x), a.gain.data<T>(),
+                                                                        RowsOf<T>(a.y), launch.channels, a.eps);
+  });
   check_launch("rms_norm");
-}
-
-void CudaOps::do_qk_norm_rope(const QkNormRopeArgs& a) {
-  if (a.q.count() == 0) return;
-  const int64_t batch = a.q.size(0), tokens = a.q.size(1), heads = a.q.size(2);
-  const dim3 grid(static_cast<unsigned>(ceil_div(batch * tokens * heads * kWarp, kThreads)), 2);
-  qk_norm_rope_kernel<<<grid, kThreads, 0, stream()>>>(Heads(a.q, a.q_gain), Heads(a.k, a.k_gain), a.pe.f32(), batch,
-                                                       tokens, heads, a.q.size(3), a.eps);
-  check_launch("qk_norm_rope");
 }
 
 }  // namespace fx::cuda

@@ -5,12 +5,23 @@
 
 namespace fx::cuda {
 
-CudaOps::CudaOps() : matmul_(runtime_), scratch_(runtime_) {
+CudaOps::CudaOps(const CudaOptions& options)
+    : options_(options),
+      matmul_(runtime_, options.capability_limit),
+      scratch_(runtime_),
+      cudnn_(runtime_),
+      sdpa_(cudnn_),
+      convolution_(cudnn_),
+      widened_(runtime_) {
   const cudaError_t status = probe_kernels();
   check(status == cudaSuccess, ErrorCode::unsupported,
         "this build has kernels for the architectures {}, and {} has compute capability {}.{}: {}",
         FX_CUDA_ARCHITECTURES, runtime_.device_name(), runtime_.compute_capability() / 10,
         runtime_.compute_capability() % 10, cudaGetErrorString(status));
+}
+
+bool CudaOps::multiplies_in(DType dtype) const {
+  return dtype == DType::f8_e4m3 ? matmul_.outer_vector_fp8() : computes_in(dtype);
 }
 
 CudaOps::~CudaOps() {
@@ -21,6 +32,6 @@ CudaOps::~CudaOps() {
 
 namespace fx {
 
-std::unique_ptr<Ops> make_cuda_ops() { return std::make_unique<cuda::CudaOps>(); }
+std::unique_ptr<Ops> make_cuda_ops(const CudaOptions& options) { return std::make_unique<cuda::CudaOps>(options); }
 
 }  // namespace fx

@@ -1,4 +1,4 @@
-// Elementwise operations, copies and look-ups.
+// Elementwise operations and look-ups.
 #include "backends/cuda/cuda_error.h"
 #include "backends/cuda/cuda_ops.h"
 #include "backends/cuda/device_math.cuh"
@@ -7,10 +7,18 @@
 namespace fx::cuda {
 namespace {
 
-__global__ void activate_kernel(Rows x, Rows y, int64_t channels, int64_t count, Activation activation) {
+constexpr int kVector = 8;
+
+// `count` groups of n neighbours, `groups` of them in a row.
+template <class T, int n>
+__global__ void activate_kernel(RowsOf<T> x, RowsOf<T> y, int64_t groups, int64_t count, Activation activation) {
   for (int64_t i = first_element(); i < count; i += element_stride()) {
-    const int64_t row = i / channels, c = i % channels;
-    y[row][c] = activate(activation, x[row][c]);
+    const int64_t row = i / groups, c = i % groups * n;
+    float v[n];
+    load(x[row] + c, v);
+#pragma unroll
+    for (int j = 0; j < n; ++j) v[j] = activate(activation, v[j]);
+    store(y[row] + c, v);
   }
 }
 
@@ -21,69 +29,55 @@ struct Times {
   __device__ float operator()(float a, float b) const { return a * b; }
 };
 
-template <class Function>
-__global__ void binary_kernel(Rows a, Rows b, Rows y, int64_t channels, int64_t count, Function f) {
+template <class T, int n, class Function>
+__global__ void binary_kernel(RowsOf<T> a, RowsOf<T> b, RowsOf<T> y, int64_t groups, int64_t count, Function f) {
   for (int64_t i = first_element(); i < count; i += element_stride()) {
-    const int64_t row = i / channels, c = i % channels;
-    y[row][c] = f(a[row][c], b[row][c]);
+    const int64_t row = i / groups, c = i % groups * n;
+    float left[n], right[n];
+    load(a[row] + c, left);
+    load(b[row] + c, right);
+#pragma unroll
+    for (int j = 0; j < n; ++j) left[j] = f(left[j], right[j]);
+    store(y[row] + c, left);
   }
 }
 
 template <class Function>
 void binary(const BinaryArgs& args, Function f, cudaStream_t stream) {
-  const int64_t count = args.y.count();
-  if (count == 0) return;
-  Rows b(args.b);
-  if (args.b.size(0) == 1) b.batch_stride = 0;  // repeated
-  binary_kernel<<<blocks_for(count), kThreads, 0, stream>>>(Rows(args.a), b, Rows(args.y), args.y.size(2), count, f);
-}
-
-// x and y of any strides, in elements.
-struct StridedCopy {
-  int rank;
-  int64_t sizes[kMaxRank], x_strides[kMaxRank], y_strides[kMaxRank];
-
-  explicit StridedCopy(const CopyArgs& args) : rank(args.x.rank()) {
-    for (int axis = 0; axis < rank; ++axis) {
-      sizes[axis] = args.x.size(axis);
-      x_strides[axis] = args.x.stride(axis);
-      y_strides[axis] = args.y.stride(axis);
-    }
-  }
-};
-
-template <class Item>
-__global__ void copy_kernel(StridedCopy c, const Item* x, Item* y, int64_t count) {
-  for (int64_t i = first_element(); i < count; i += element_stride()) {
-    int64_t rest = i, from = 0, to = 0;
-    for (int axis = c.rank - 1; axis >= 0; --axis) {
-      const int64_t at = rest % c.sizes[axis];
-      rest /= c.sizes[axis];
-      from += at * c.x_strides[axis];
-      to += at * c.y_strides[axis];
-    }
-    y[to] = x[from];
-  }
-}
-
-template <class Item>
-void copy_strided(const CopyArgs& args, cudaStream_t stream) {
-  const int64_t count = args.x.count();
-  copy_kernel<<<blocks_for(count), kThreads, 0, stream>>>(StridedCopy(args), args.x.data<Item>(), args.y.data<Item>(),
-                                                          count);
+  if (args.y.count() == 0) return;
+  dispatch<kVector>(args.y.dtype(), fit_vectors(kVector, args.a, args.b, args.y), [&](auto type, auto width) {
+    using T = typename decltype(type)::type;
+    constexpr int n = decltype(width)::value;
+    const int64_t count = args.y.count() / n;
+    RowsOf<T> b(args.b);
+    if (args.b.size(0) == 1) b.batch_stride = 0;  // repeated
+    binary_kernel<T, n><<<blocks_for(count), kThreads, 0, stream>>>(RowsOf<T>(args.a), b, RowsOf<T>(args.y),
+                                                                    args.y.size(2) / n, count, f);
+  });
 }
 
 // One block per id.
-__global__ void embed_rows_kernel(const int32_t* ids, const float* table, int32_t table_rows, Rows y, int64_t channels,
+template <class T, int n>
+__global__ void embed_rows_kernel(const int32_t* ids, const T* table, int32_t table_rows, RowsOf<T> y, int64_t channels,
                                   bool add, DeviceFault* fault) {
   const int32_t id = ids[blockIdx.x];
   if (id < 0 || id >= table_rows) {
     if (threadIdx.x == 0) note_fault(fault, FaultKind::id_of_table, id, table_rows);
     return;
   }
-  const float* row = table + id * channels;
-  float* out = y[blockIdx.x];
-  for (int64_t c = threadIdx.x; c < channels; c += blockDim.x) out[c] = add ? out[c] + row[c] : row[c];
+  const T* row = table + id * channels;
+  T* out = y[blockIdx.x];
+  for (int64_t c = threadIdx.x * n; c < channels; c += blockDim.x * n) {
+    float v[n];
+    load(row + c, v);
+    if (add) {
+      float old[n];
+      load(out + c, old);
+#pragma unroll
+      for (int j = 0; j < n; ++j) v[j] = old[j] + v[j];
+    }
+    store(out + c, v);
+  }
 }
 
 // Frequency and angle are f32 by definition, each rounded once; the rest is exact to f32, hence double.
@@ -103,15 +97,20 @@ __global__ void timestep_embedding_kernel(const float* t, int64_t t_stride, floa
 
 cudaError_t probe_kernels() {
   cudaFuncAttributes attributes{};
-  const cudaError_t status = cudaFuncGetAttributes(&attributes, activate_kernel);
+  const cudaError_t status = cudaFuncGetAttributes(&attributes, activate_kernel<float, 1>);
   if (status != cudaSuccess) cudaGetLastError();
   return status;
 }
 
 void CudaOps::do_activate(const ActivateArgs& a) {
-  const int64_t count = a.x.count();
-  if (count == 0) return;
-  activate_kernel<<<blocks_for(count), kThreads, 0, stream()>>>(Rows(a.x), Rows(a.y), a.x.size(2), count, a.activation);
+  if (a.x.count() == 0) return;
+  dispatch<kVector>(a.x.dtype(), fit_vectors(kVector, a.x, a.y), [&](auto type, auto width) {
+    using T = typename decltype(type)::type;
+    constexpr int n = decltype(width)::value;
+    const int64_t count = a.x.count() / n;
+    activate_kernel<T, n><<<blocks_for(count), kThreads, 0, stream()>>>(RowsOf<T>(a.x), RowsOf<T>(a.y), a.x.size(2) / n,
+                                                                        count, a.activation);
+  });
   check_launch("activate");
 }
 
@@ -125,25 +124,15 @@ void CudaOps::do_multiply(const BinaryArgs& a) {
   check_launch("multiply");
 }
 
-void CudaOps::do_copy(const CopyArgs& a) {
-  if (a.x.count() == 0) return;
-  if (a.x.contiguous() && a.y.contiguous()) {
-    runtime_.copy(a.y.raw(), a.x.raw(), static_cast<size_t>(a.x.bytes()), CopyKind::device_to_device);
-    return;
-  }
-  switch (size_of(a.x.dtype())) {
-    case 1: copy_strided<uint8_t>(a, stream()); break;
-    case 2: copy_strided<uint16_t>(a, stream()); break;
-    case 4: copy_strided<uint32_t>(a, stream()); break;
-    default: copy_strided<uint64_t>(a, stream()); break;
-  }
-  check_launch("copy");
-}
-
 void CudaOps::do_embed_rows(const EmbedRowsArgs& a) {
   if (a.y.count() == 0) return;
-  embed_rows_kernel<<<static_cast<unsigned>(a.ids.count()), kThreads, 0, stream()>>>(
-      a.ids.i32(), a.table.f32(), static_cast<int32_t>(a.table.size(0)), Rows(a.y), a.table.size(1), a.add, fault());
+  dispatch<kVector>(a.y.dtype(), fit_vectors(kVector, a.table, a.y), [&](auto type, auto width) {
+    using T = typename decltype(type)::type;
+    constexpr int n = decltype(width)::value;
+    embed_rows_kernel<T, n><<<static_cast<unsigned>(a.ids.count()), kThreads, 0, stream()>>>(
+        a.ids.i32(), a.table.data<T>(), static_cast<int32_t>(a.table.size(0)), RowsOf<T>(a.y), a.table.size(1), a.add,
+        fault());
+  });
   check_launch("embed_rows");
 }
 

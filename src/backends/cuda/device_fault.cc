@@ -20,6 +20,9 @@ void throw_fault(DeviceFault& fault) {
       fail(ErrorCode::internal,
            "LoRA segment of ranks [{}, +{}) and rows [{}, +{}) is outside of slots of {} ranks, {} rows", v[0], v[1],
            v[2], v[3], v[4], v[5]);
+    case FaultKind::not_finite:
+      fail(ErrorCode::device, "the latents are not finite after step {} of {}: the weights or an adapter overflow",
+           v[0], v[1]);
   }
 }
 

@@ -1,4 +1,5 @@
-// Scalar functions and reductions of the kernels. No fast-math: errors are held against a naive f32 implementation.
+// Scalar functions and reductions of the kernels. No fast-math but where it says so: errors are held against a naive f32
+// implementation.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,6 +11,9 @@ namespace fx::cuda {
 inline constexpr int kWarp = 32;
 
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// The exponential and the quotient have errors of a few units of f32: for results that are rounded to bf16.
+__device__ inline float fast_silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
 
 __device__ inline float activate(Activation activation, float x) {
   constexpr float kSqrt2OverPi = 0.79788456080286535588f, kSqrtHalf = 0.70710678118654752440f;

@@ -57,10 +57,12 @@ CudaRuntime::CudaRuntime() {
   check_cuda(cudaHostAlloc(reinterpret_cast<void**>(&fault_), sizeof(DeviceFault), cudaHostAllocMapped),
              "allocating pinned host memory");
   *fault_ = {};
+  transfers_ = std::make_unique<TransferPool>([this](int64_t bytes) { count(bytes); });
 }
 
 CudaRuntime::~CudaRuntime() {
   if (stream_) cudaStreamSynchronize(stream_);
+  transfers_.reset();
   if (fault_) cudaFreeHost(fault_);
   if (stream_) cudaStreamDestroy(stream_);
   if (pool_) cudaMemPoolTrimTo(pool_, 0);
@@ -86,9 +88,7 @@ void* CudaRuntime::allocate(size_t bytes) {
          static_cast<double>(free) / kGiB, static_cast<double>(total) / kGiB);
   }
   check_cuda(status, "allocating device memory");
-  const size_t now = current_.fetch_add(bytes) + bytes;
-  size_t peak = peak_.load();
-  while (now > peak && !peak_.compare_exchange_weak(peak, now)) {}
+  count(static_cast<int64_t>(bytes));
   return data;
 }
 
@@ -96,7 +96,13 @@ void CudaRuntime::release(void* data, size_t bytes) noexcept {
   // A failure here is the failure of earlier work, which the next call reports.
   if (pool_) cudaFreeAsync(data, stream_);
   else cudaFree(data);
-  current_.fetch_sub(bytes);
+  count(-static_cast<int64_t>(bytes));
+}
+
+void CudaRuntime::count(int64_t bytes) noexcept {
+  const size_t now = current_.fetch_add(static_cast<size_t>(bytes)) + static_cast<size_t>(bytes);
+  size_t peak = peak_.load();
+  while (bytes > 0 && now > peak && !peak_.compare_exchange_weak(peak, now)) {}
 }
 
 void CudaRuntime::copy(void* target, const void* source, size_t bytes, CopyKind kind) {
@@ -105,6 +111,26 @@ void CudaRuntime::copy(void* target, const void* source, size_t bytes, CopyKind 
 
 void CudaRuntime::fill_zero(void* target, size_t bytes) {
   if (bytes > 0) check_cuda(cudaMemsetAsync(target, 0, bytes, stream_), "filling memory");
+}
+
+size_t CudaRuntime::available() const {
+  size_t free = 0, total = 0;
+  check_cuda(cudaMemGetInfo(&free, &total), "asking for free memory");
+  return free;
+}
+
+void CudaRuntime::fetch(void* target, const void* source, size_t bytes) {
+  const cudaStream_t copies = transfers_->stream();
+  check_cuda(cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToHost, copies), "fetching memory");
+  check_cuda(cudaStreamSynchronize(copies), "waiting for a transfer");
+}
+
+std::unique_ptr<Staging> CudaRuntime::stage(size_t bytes) {
+  return std::make_unique<DeviceStaging>(*transfers_, stream_, bytes);
+}
+
+std::unique_ptr<Recording> CudaRuntime::record(const std::function<void()>& work) {
+  return std::make_unique<CapturedGraph>(stream_, work);
 }
 
 void CudaRuntime::synchronize() {

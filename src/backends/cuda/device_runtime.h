@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "backends/cuda/device_fault.h"
+#include "backends/cuda/transfer.h"
 #include "core/runtime.h"
 
 namespace fx::cuda {
@@ -27,6 +28,11 @@ class CudaRuntime final : public Runtime {
   // Also throws what kernels have found wrong since the last call.
   void synchronize() override;
   MemoryInfo memory() const override { return {current_.load(), peak_.load()}; }
+  size_t available() const override;
+  void fetch(void* target, const void* source, size_t bytes) override;
+  std::unique_ptr<Staging> stage(size_t bytes) override;
+  bool records() const override { return true; }
+  std::unique_ptr<Recording> record(const std::function<void()>& work) override;
 
   cudaStream_t stream() const { return stream_; }
   DeviceFault* fault() const { return fault_; }
@@ -35,6 +41,7 @@ class CudaRuntime final : public Runtime {
  private:
   void open_device();
   void open_pool();
+  void count(int64_t bytes) noexcept;  // memory that comes or, below 0, goes
 
   std::string name_;
   int capability_ = 0;
@@ -42,6 +49,7 @@ class CudaRuntime final : public Runtime {
   cudaMemPool_t pool_ = nullptr;  // null where the driver has none (some virtual machines)
   DeviceFault* fault_ = nullptr;
   std::atomic<size_t> current_{0}, peak_{0};
+  std::unique_ptr<TransferPool> transfers_;
 };
 
 }  // namespace fx::cuda

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include "backends/cuda/device_fault.h"
+#include "backends/cuda/device_values.cuh"
 #include "ops/args.h"
 
 namespace fx::cuda {
@@ -19,20 +20,22 @@ __device__ inline void note_fault(DeviceFault* fault, FaultKind kind, int a, int
 }
 
 // The rows of a (B, L, C) tensor, counted through the batch.
-struct Rows {
-  float* base = nullptr;
+template <class T>
+struct RowsOf {
+  T* base = nullptr;
   int64_t per_batch = 1, batch_stride = 0, row_stride = 0;
 
-  Rows() = default;
-  explicit Rows(const Tensor& t)
-      : base(t.f32()), per_batch(t.size(1)), batch_stride(t.stride(0)), row_stride(t.stride(1)) {}
+  RowsOf() = default;
+  explicit RowsOf(const Tensor& t)
+      : base(t.data<T>()), per_batch(t.size(1)), batch_stride(t.stride(0)), row_stride(t.stride(1)) {}
   // Dense rows in scratch memory.
-  Rows(float* memory, int64_t rows, int64_t columns) : base(memory), per_batch(rows), row_stride(columns) {}
+  RowsOf(T* memory, int64_t rows, int64_t columns) : base(memory), per_batch(rows), row_stride(columns) {}
 
-  __device__ float* operator[](int64_t row) const {
+  __device__ T* operator[](int64_t row) const {
     return base + row / per_batch * batch_stride + row % per_batch * row_stride;
   }
 };
+using Rows = RowsOf<float>;
 
 // A StepVector: the row of the step that the device counter holds.
 struct StepRows {

@@ -9,11 +9,25 @@
 
 namespace fx::cuda {
 
-// t = x a^T for the ranks in use; t is (rows of x, R), dense. Notes broken counts and segments.
-void lora_down(const LoraOperand& lora, const Tensor& x, float* t, DeviceFault* fault, cudaStream_t stream);
+struct LoraInput {
+  const Tensor& x;       // (B, L, in): f32 or bf16, or e4m3 beside a slot of bf16
+  const float* x_scale;  // null unless x is e4m3; dense, one for each row of x
+};
 
-// y += (t * scale)[:, ranks] b[rows, ranks]^T for each segment, on the columns of y, which are the rows
-// [first_row, first_row + columns) of b. `y` is (B, L, columns). Columns that no segment feeds are not touched.
-void lora_up(const LoraOperand& lora, const float* t, int64_t first_row, const Tensor& y, cudaStream_t stream);
+// t = scale * (x a^T) for the ranks in use; what the other ranks get is not said. t is (rows of x, R), dense, in scratch
+// memory: bf16 for slots of bf16, f32 for slots of f32. Notes broken counts and segments.
+void lora_down(const LoraOperand& lora, const LoraInput& input, void* t, DeviceFault* fault, cudaStream_t stream);
+
+// set: y = term, zeros in columns that no segment feeds. add: y += gate * term where a segment acts.
+enum class LoraWrite { set, add };
+
+// The term is t[:, ranks] b[rows, ranks]^T, summed over the segments. y is (B, L, columns), f32 or bf16; its columns are
+// the rows [first_row, first_row + columns) of b. The gate, null for 1, has one value for each row of b and goes with
+// `add`.
+void lora_up(const LoraOperand& lora, const void* t, int64_t first_row, const Tensor& y, LoraWrite write,
+             const StepVector* gate, DeviceFault* fault, cudaStream_t stream);
+
+// weight = base + the difference of the slot; see MergeLoraArgs.
+void merge_lora(const MergeLoraArgs& args, DeviceFault* fault, cudaStream_t stream);
 
 }  // namespace fx::cuda

@@ -34,6 +34,9 @@ void RefOps<Real>::do_attention(const AttentionArgs& args) {
           if (args.bias.defined()) scores[j] += *ref::at(args.bias, n, i, j);
         }
         softmax(scores);
+        if (bf16_softmax_) {
+          for (Real& s : scores) s = bf16_to_f32(f32_to_bf16(static_cast<float>(s)));
+        }
         std::fill(sums.begin(), sums.end(), 0.0);
         for (size_t j = 0; j < scores.size(); ++j) {
           const float* v = ref::at(args.v, b, j, n);

@@ -58,6 +58,9 @@ void RefOps<Real>::do_euler_step(const EulerStepArgs& args) {
       const float* velocity = ref::at(args.velocity, b, l);
       for (int64_t c = 0; c < args.sample.size(2); ++c) {
         sample[c] = static_cast<float>(sample[c] + change * velocity[c]);
+        check(std::isfinite(sample[c]), ErrorCode::device,
+              "the latents are not finite after step {} of {}: the weights or an adapter overflow", step + 1,
+              args.sigmas.size(0) - 1);
       }
     }
   }

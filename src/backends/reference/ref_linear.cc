@@ -1,19 +1,16 @@
 // y = activation(x weight^T + bias + LoRA), or y += gate * (...).
 #include <vector>
 
+#include "backends/reference/ref_lora.h"
 #include "backends/reference/ref_math.h"
 #include "backends/reference/ref_ops.h"
 
 namespace fx {
 namespace {
 
-struct Segment {
-  int32_t first_rank, ranks, first_row, rows;
-};
-
 // result[row] += sum over the segment's ranks of (x . a[rank]) * scale[rank] * b[row, rank].
 template <class Real>
-void add_lora_segment(const LoraOperand& lora, const Segment& segment, const float* x, std::vector<Real>& result) {
+void add_lora_segment(const LoraOperand& lora, const ref::Segment& segment, const float* x, std::vector<Real>& result) {
   const int64_t in = lora.a.size(1);
   for (int rank = segment.first_rank; rank < segment.first_rank + segment.ranks; ++rank) {
     const Real t = ref::dot<Real>(x, ref::at(lora.a, rank), in) * *ref::at(lora.scale, rank);
@@ -23,32 +20,15 @@ void add_lora_segment(const LoraOperand& lora, const Segment& segment, const flo
   }
 }
 
-void check_segment(const LoraOperand& lora, const Segment& s) {
-  check(s.first_rank >= 0 && s.ranks >= 0 && s.first_rank + s.ranks <= lora.a.size(0) && s.first_row >= 0 &&
-            s.rows >= 0 && s.first_row + s.rows <= lora.b.size(0),
-        ErrorCode::internal,
-        "LoRA segment of ranks [{}, +{}) and rows [{}, +{}) is outside of slots of {} ranks, {} rows", s.first_rank,
-        s.ranks, s.first_row, s.rows, lora.a.size(0), lora.b.size(0));
-}
-
-template <class Real>
-void add_lora(const LoraOperand& lora, const float* x, std::vector<Real>& result) {
-  if (!lora.defined()) return;
-  const auto* segments = lora.segments.data<Segment>();
-  const int32_t count = *lora.count.i32();
-  check(0 <= count && count <= lora.segments.size(0), ErrorCode::internal, "{} LoRA segments, expected 0 to {}", count,
-        lora.segments.size(0));
-  for (int i = 0; i < count; ++i) {
-    check_segment(lora, segments[i]);
-    add_lora_segment(lora, segments[i], x, result);
-  }
-}
-
 }  // namespace
 
 template <class Real>
 void RefOps<Real>::do_linear(const LinearArgs& args) {
+  check(args.x.dtype() == DType::f32 && args.weight.dtype() == DType::f32, ErrorCode::unsupported,
+        "[linear] the back-end reference multiplies f32 alone, found x of {} and a weight of {}", name(args.x.dtype()),
+        name(args.weight.dtype()));
   const int64_t in = args.x.size(2), out = args.weight.size(0);
+  const auto segments = ref::segments(args.lora);
   std::vector<Real> result(out);
   for (int64_t b = 0; b < args.x.size(0); ++b) {
     const float* gate = args.gate.defined() ? ref::row_of_step(args.gate, b) : nullptr;
@@ -58,7 +38,7 @@ void RefOps<Real>::do_linear(const LinearArgs& args) {
         result[n] =
             ref::dot<Real>(x, ref::at(args.weight, n), in) + (args.bias.defined() ? *ref::at(args.bias, n) : 0.0f);
       }
-      add_lora(args.lora, x, result);
+      for (const ref::Segment& segment : segments) add_lora_segment(args.lora, segment, x, result);
 
       int64_t n = 0;  // row of the weight; the outputs take them in order
       for (const LinearOutput& output : args.outputs) {

@@ -9,12 +9,12 @@
 namespace fx::ref {
 
 // The address of element [i0, i1, ...]; missing trailing indices are 0.
-template <class... Index>
-float* at(const Tensor& tensor, Index... index) {
+template <class T = float, class... Index>
+T* at(const Tensor& tensor, Index... index) {
   int64_t offset = 0;
   int axis = 0;
   ((offset += static_cast<int64_t>(index) * tensor.stride(axis++)), ...);
-  return tensor.f32() + offset;
+  return tensor.data<T>() + offset;
 }
 
 // Row of batch entry `batch` in the table, at the step that the device counter holds.
@@ -31,6 +31,9 @@ Real dot(const float* a, const float* b, int64_t count) {
   for (int64_t i = 0; i < count; ++i) sum += static_cast<Real>(a[i]) * b[i];
   return sum;
 }
+
+// y = x / scale in e4m3; returns the scale. (ref_quantize.cc)
+float quantize_row(const float* x, int64_t count, uint8_t* y);
 
 template <class Real>
 Real sigmoid(Real x) {

@@ -43,16 +43,19 @@ void norm_rope(float* x, const float* gain, const float* pe, int64_t head_size, 
 template <class Real>
 void RefOps<Real>::do_ln_modulate(const LnModulateArgs& args) {
   const int64_t channels = args.x.size(2);
+  const bool quantized = args.y.dtype() == DType::f8_e4m3;
+  std::vector<float> row(channels);
   for (int64_t b = 0; b < args.x.size(0); ++b) {
     const float* scale = ref::row_of_step(args.scale, b);
     const float* shift = ref::row_of_step(args.shift, b);
     for (int64_t l = 0; l < args.x.size(1); ++l) {
       const float* x = ref::at(args.x, b, l);
-      float* y = ref::at(args.y, b, l);
+      float* y = quantized ? row.data() : ref::at(args.y, b, l);
       const Moments<Real> m = moments<Real>(x, channels, args.eps);
       for (int64_t c = 0; c < channels; ++c) {
         y[c] = static_cast<float>((x[c] - m.mean) * m.inverse_deviation * (1 + static_cast<Real>(scale[c])) + shift[c]);
       }
+      if (quantized) *ref::at(args.y_scale, b, l) = ref::quantize_row(y, channels, ref::at<uint8_t>(args.y, b, l));
     }
   }
 }

@@ -9,19 +9,26 @@
 
 namespace fx {
 
-// Real is double. The parity tests also run RefOps<float>: what a naive implementation in f32 would lose.
+// Values are f32. Outputs that may be e4m3 can be that here too, but not the inputs of a linear layer.
+//
+// Real is double. The parity tests also run RefOps<float>: what a naive implementation in f32 would lose. With
+// `bf16_softmax` it is naive in bf16: the weights that softmax gives are rounded before they meet the values.
 template <class Real>
 class RefOps final : public Ops {
  public:
-  RefOps() : runtime_(make_host_runtime(host_memory_bytes())) {}
+  explicit RefOps(bool bf16_softmax = false)
+      : runtime_(make_host_runtime(host_memory_bytes())), bf16_softmax_(bf16_softmax) {}
   Runtime& runtime() override { return *runtime_; }
   std::string_view backend_name() const override { return "reference"; }
+  bool computes_in(DType dtype) const override { return dtype == DType::f32 || dtype == DType::f8_e4m3; }
 
  private:
   void do_linear(const LinearArgs& args) override;                         // ref_linear.cc
   void do_attention(const AttentionArgs& args) override;                   // ref_attention.cc
   void do_conv2d(const Conv2dArgs& args) override;                         // ref_conv.cc
   void do_upsample2x(const Upsample2xArgs& args) override;                 // ref_conv.cc
+  void do_quantize_rows(const QuantizeRowsArgs& args) override;            // ref_quantize.cc
+  void do_merge_lora(const MergeLoraArgs& args) override;                  // ref_quantize.cc
   void do_ln_modulate(const LnModulateArgs& args) override;                // ref_norm.cc
   void do_layer_norm(const LayerNormArgs& args) override;                  // ref_norm.cc
   void do_rms_norm(const RmsNormArgs& args) override;                      // ref_norm.cc
@@ -40,6 +47,7 @@ class RefOps final : public Ops {
   void do_advance_step(const AdvanceStepArgs& args) override;              // ref_latents.cc
 
   std::unique_ptr<Runtime> runtime_;
+  bool bf16_softmax_;
 };
 
 }  // namespace fx

@@ -15,7 +15,15 @@ void note_change(Component component, SwapReport& report) {
 
 }  // namespace
 
-HotSwap::HotSwap(AdapterSlots& slots) : slots_(&slots), active_parts_(slots.count()), merged_(slots.target()) {}
+HotSwap::HotSwap(Ops& ops, AdapterSlots& slots)
+    : ops_(ops),
+      slots_(&slots),
+      active_parts_(slots.count()),
+      merged_(ops, slots.target()),
+      merged_slots_(ops, slots.target()) {
+  // From the start as it is without an adapter, so that the first one changes no recorded step.
+  merged_slots_.update({}, {}, true);
+}
 
 HotSwap::Snapshot HotSwap::snapshot() const {
   Snapshot now{.version = version_, .parts = active_parts_, .merged = merged_.now()};
@@ -58,6 +66,8 @@ StagedAdapters HotSwap::stage_against(const Snapshot& now, AdapterSet adapters, 
   staged.acting_ = std::move(acting);
   staged.merged_ = std::move(merged);
   staged.version_ = now.version;
+  staged.merge_slots_ = std::ranges::all_of(
+      staged.adapters_, [](const AppliedAdapter& applied) { return applied.settings.steps.whole(); });
   stage_slots(now, std::move(parts.slots), std::move(earlier), staged);
   stage_values(now, std::move(earlier), staged);
   return staged;
@@ -77,10 +87,9 @@ void HotSwap::stage_slots(const Snapshot& now, PartsBySlot&& parts, StagedAdapte
     const SlotSize size = grown(now.sizes[slot], need_of(parts[slot]));
     const bool have = old != earlier.images_.end() && old->slot == slot && old->parts == parts[slot] &&
                       old->size == size && (old->matrices || !matrices);
-    staged.images_.push_back(
-        have ? std::move(*old)
-             : make_slot_image(*target().slots()[slot].slot, slot, std::move(parts[slot]), size, matrices));
+    staged.images_.push_back(have ? std::move(*old) : SlotImage{slot, std::move(parts[slot]), size, matrices});
   }
+  lay_out(staged.images_, target());
 }
 
 void HotSwap::stage_values(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const {
@@ -110,8 +119,9 @@ SwapReport HotSwap::publish_locked(StagedAdapters&& given) {
   SwapReport report;
   report.grew = grow_for(staged.images_);  // the last that can fail
   write_slots(staged, report);
-  write_parameters(staged, report);
-  synchronize();  // the host images go now
+  const std::set<size_t> rewritten = write_parameters(staged, report);
+  merge_slots(staged, rewritten, report);
+  synchronize();  // the staged images go now
   for (SlotImage& image : staged.images_) active_parts_[image.slot] = std::move(image.parts);
   for (const size_t slot : staged.cleared_) active_parts_[slot].clear();
   active_ = std::move(staged.adapters_);
@@ -133,7 +143,7 @@ bool HotSwap::grow_for(const std::vector<SlotImage>& images) {
 void HotSwap::write_slots(const StagedAdapters& staged, SwapReport& report) {
   for (const SlotImage& image : staged.images_) {
     const AdapterTarget::Slot& slot = target().slots()[image.slot];
-    report.bytes += write(image, slot);
+    report.bytes += write(ops_, image, slot);
     ++(image.matrices ? report.slots_written : report.slots_rescaled);
     note_change(slot.component, report);
   }
@@ -146,17 +156,34 @@ void HotSwap::write_slots(const StagedAdapters& staged, SwapReport& report) {
   }
 }
 
-void HotSwap::write_parameters(StagedAdapters& staged, SwapReport& report) {
+// Returns the slots whose layer has a new master.
+std::set<size_t> HotSwap::write_parameters(StagedAdapters& staged, SwapReport& report) {
+  std::set<size_t> rewritten;
+  const auto note_master = [&](size_t parameter) {
+    const AdapterTarget::Parameter& place = target().parameters()[parameter];
+    if (!place.param->master.defined()) return;
+    if (const auto slot = target().find_slot(place.component, module_of(place.param->name))) rewritten.insert(*slot);
+  };
   for (const auto& [parameter, values] : staged.values_) {
     ++report.params_merged;
+    note_master(parameter);
     note_change(target().parameters()[parameter].component, report);
   }
   for (const auto& [parameter, merged] : merged_.now()) {
     if (staged.merged_.contains(parameter)) continue;
     ++report.params_restored;
+    note_master(parameter);
     note_change(target().parameters()[parameter].component, report);
   }
   report.bytes += merged_.publish(staged.values_, std::move(staged.merged_));
+  return rewritten;
+}
+
+void HotSwap::merge_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report) {
+  std::set<size_t> changed;
+  for (const SlotImage& image : staged.images_) changed.insert(image.slot);
+  changed.insert(staged.cleared_.begin(), staged.cleared_.end());
+  report.weights_merged = merged_slots_.update(changed, rewritten, staged.merge_slots_);
 }
 
 void HotSwap::synchronize() {
@@ -200,15 +227,34 @@ void HotSwap::reserve(const std::vector<AdapterSet>& sets) {
       if (!parts[slot].empty()) sizes[slot] = grown(sizes[slot], need_of(parts[slot]));
     }
   }
+  reserve_locked(sizes);
+}
+
+void HotSwap::reserve_rank(Component component, int64_t rank) {
+  const std::lock_guard lock(mutex_);
+  std::vector<SlotSize> sizes = snapshot().sizes;
+  for (size_t slot = 0; slot < sizes.size(); ++slot) {
+    const AdapterTarget::Slot& place = target().slots()[slot];
+    if (place.component != component) continue;
+    // The aliases of a fused layer are its parts: to_q, to_k, to_v, and the MLP of a single block.
+    int64_t parts = 0;
+    for (const ModuleAlias& alias : target().aliases(component, place.slot->module)) parts += alias.rows.whole() ? 0 : 1;
+    parts = std::max<int64_t>(parts, 1);
+    sizes[slot] = grown(sizes[slot], {parts * rank, parts});
+  }
+  reserve_locked(sizes);
+}
+
+void HotSwap::reserve_locked(const std::vector<SlotSize>& sizes) {
   std::vector<AdapterSlots::Growth> growth;
   StagedAdapters moved;  // what is active in slots that move
   for (size_t slot = 0; slot < sizes.size(); ++slot) {
     if (sizes[slot] == slots_->size(slot)) continue;
     growth.push_back({slot, sizes[slot]});
     if (active_parts_[slot].empty()) continue;
-    moved.images_.push_back(
-        make_slot_image(*target().slots()[slot].slot, slot, active_parts_[slot], sizes[slot], true));
+    moved.images_.push_back(SlotImage{slot, active_parts_[slot], sizes[slot], true});
   }
+  lay_out(moved.images_, target());
   slots_->grow(growth);
   SwapReport report;
   write_slots(moved, report);

@@ -1,7 +1,9 @@
 // Changing adapters while a model runs, in two phases: stage (check everything, lay out host images; no effect on the
 // engine) and publish (copy to fixed addresses, between two steps). A swap that fails has changed nothing, bitwise.
 //
-// Low-rank parts run beside the weights, in slots; what is not low-rank, or is asked to be, is merged into parameters.
+// Low-rank parts lie in slots; layers add them as they run, or, where the model keeps unquantised masters and no adapter
+// of the set has a range of steps, weights are made on the device that carry them (merged_slots.h). What is not low-rank,
+// or is asked to be, is merged into parameters.
 // Which of the two follows from the adapters and their settings only, and so do the bytes of the result. Only what
 // changes is written: a layer that two successive sets treat alike is left alone, one whose scales alone differ gets
 // new scales, one that loses its adapters gets a zero count; a parameter that loses them gets its base values.
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "lora/apply/merge.h"
+#include "lora/apply/merged_slots.h"
 #include "lora/apply/parts.h"
 #include "lora/apply/slot_image.h"
 #include "lora/apply/slots.h"
@@ -29,7 +32,8 @@ struct SwapReport {
   size_t bytes = 0;            // copied to the device
   bool transformer = false;    // something of it has changed: modulation is to be computed again
   bool text_encoders = false;  // something of them has changed: prompts are to be encoded again
-  bool grew = false;           // addresses have changed: recorded operations are void
+  size_t weights_merged = 0;   // on the device, from masters and slots
+  bool grew = false;           // slots have moved
   double seconds = 0;          // of publish
 };
 
@@ -49,6 +53,7 @@ class StagedAdapters {
   AdapterSet adapters_;
   Acting acting_;
   std::vector<SlotImage> images_;
+  bool merge_slots_ = false;
   std::vector<size_t> cleared_;                  // slots
   MergedSet merged_;                             // all of the set
   std::map<size_t, std::vector<float>> values_;  // of those parameters that change
@@ -57,8 +62,8 @@ class StagedAdapters {
 
 class HotSwap {
  public:
-  // `slots` must outlive it.
-  explicit HotSwap(AdapterSlots& slots);
+  // Both must outlive it.
+  HotSwap(Ops& ops, AdapterSlots& slots);
 
   // Checks the set against the model and lays out what has to be written: for the first of `steps`, or where no number
   // is given, for all adapters whose range is not empty. Throws invalid_argument as parts_of. May run on any thread,
@@ -87,6 +92,10 @@ class HotSwap {
   // addresses. The active set stays as it is. On the engine's thread.
   void reserve(const std::vector<AdapterSet>& sets);
 
+  // The same for any one adapter of at most this rank, on the layers of a component: a fused layer has room for one on each
+  // of its parts.
+  void reserve_rank(Component component, int64_t rank);
+
   // For the engine's thread.
   const AdapterSet& active() const { return active_; }
   uint64_t generation() const { return slots_->generation(); }
@@ -111,18 +120,22 @@ class HotSwap {
   void stage_slots(const Snapshot& now, PartsBySlot&& parts, StagedAdapters&& earlier, StagedAdapters& staged) const;
   void stage_values(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
 
+  void reserve_locked(const std::vector<SlotSize>& sizes);
   SwapReport publish_locked(StagedAdapters&& staged);
   bool grow_for(const std::vector<SlotImage>& images);
   void write_slots(const StagedAdapters& staged, SwapReport& report);
-  void write_parameters(StagedAdapters& staged, SwapReport& report);
+  std::set<size_t> write_parameters(StagedAdapters& staged, SwapReport& report);
   void synchronize();
+  void merge_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report);
 
+  Ops& ops_;
   AdapterSlots* slots_;
   mutable std::mutex mutex_;  // guards all below, the slots, and writing to parameters
   AdapterSet active_;         // keeps the patches alive to which active_parts_ and merged_ point
   Acting acting_;
   PartsBySlot active_parts_;
   MergedParams merged_;
+  MergedSlots merged_slots_;
   uint64_t version_ = 0;  // rises with every change of the state
 };
 

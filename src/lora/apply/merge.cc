@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "lora/apply/merged_slots.h"
 #include "lora/delta.h"
 
 namespace fx {
@@ -36,6 +37,15 @@ void replace(const MergePart& part, int64_t in, std::vector<float>& values) {
               values.begin() + part.rows.begin * in);
 }
 
+// Not in the order of the device's work: another thread may be making a picture. Only publishing writes parameters.
+std::vector<float> fetch(Runtime& runtime, const Tensor& dense) {
+  std::vector<std::byte> stored(static_cast<size_t>(dense.bytes()));
+  runtime.fetch(stored.data(), dense.raw(), stored.size());
+  std::vector<float> values(static_cast<size_t>(dense.count()));
+  convert_to_f32(dense.dtype(), stored.data(), values.data(), values.size());
+  return values;
+}
+
 }  // namespace
 
 std::vector<float> merged_values(const MergedParam& wanted, const Param& param) {
@@ -59,11 +69,13 @@ MergedParams::~MergedParams() {
 
 ParamValues MergedParams::base(size_t parameter) const {
   if (const auto found = now_.find(parameter); found != now_.end()) return found->second.base;
-  const auto& [component, param, runtime] = target_->parameters()[parameter];
-  auto values = std::make_shared<std::vector<float>>(static_cast<size_t>(param->tensor.count()));
-  runtime->copy(values->data(), param->tensor.raw(), values->size() * sizeof(float), CopyKind::device_to_host);
-  runtime->synchronize();
-  return values;
+  const AdapterTarget::Parameter& place = target_->parameters()[parameter];
+  const Tensor& kept = place.param->master.defined() ? place.param->master : place.param->tensor;
+  if (kept.dtype() != DType::f8_e4m3) return std::make_shared<std::vector<float>>(fetch(*place.runtime, kept));
+  check(place.read_base != nullptr, ErrorCode::unsupported,
+        "{}: its values are quantised and the model has no file to merge from; keep its adapters low-rank",
+        place.param->name);
+  return std::make_shared<std::vector<float>>(place.read_base(*place.param));
 }
 
 size_t MergedParams::bytes() const {
@@ -83,11 +95,8 @@ size_t MergedParams::publish(const std::map<size_t, std::vector<float>>& values,
 }
 
 size_t MergedParams::write(size_t parameter, const std::vector<float>& values) const {
-  const auto& [component, param, runtime] = target_->parameters()[parameter];
-  const size_t bytes = values.size() * sizeof(float);
-  runtime->copy(param->tensor.raw(), values.data(), bytes, CopyKind::host_to_device);
-  runtime->synchronize();  // the host memory may go
-  return bytes;
+  write_parameter(ops_, *target_->parameters()[parameter].param, values);
+  return values.size() * sizeof(float);
 }
 
 }  // namespace fx

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lora/apply/parts.h"
+#include "ops/ops.h"
 
 namespace fx {
 
@@ -28,14 +29,15 @@ std::vector<float> merged_values(const MergedParam& wanted, const Param& param);
 
 class MergedParams {
  public:
-  // `target` must outlive this. Parameters are written by nobody else.
-  explicit MergedParams(const AdapterTarget& target) : target_(&target) {}
+  // Both must outlive this. Parameters are written by nobody else.
+  MergedParams(Ops& ops, const AdapterTarget& target) : ops_(ops), target_(&target) {}
   ~MergedParams();  // puts all base values back
   MergedParams(const MergedParams&) = delete;
   MergedParams& operator=(const MergedParams&) = delete;
 
   const MergedSet& now() const { return now_; }
-  // The kept base values; read from the device for a parameter that is not merged.
+  // The kept base values; read for a parameter that is not merged: from the device, or where that has quantised values
+  // alone, from the model's file.
   ParamValues base(size_t parameter) const;
   // Host memory of base values.
   size_t bytes() const;
@@ -47,6 +49,7 @@ class MergedParams {
  private:
   size_t write(size_t parameter, const std::vector<float>& values) const;
 
+  Ops& ops_;
   const AdapterTarget* target_;
   MergedSet now_;
 };

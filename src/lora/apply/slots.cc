@@ -1,25 +1,9 @@
 #include "lora/apply/slots.h"
 
 #include <algorithm>
-#include <bit>
 #include <set>
 
 namespace fx {
-namespace {
-
-constexpr int64_t kLeast = 4;
-
-int64_t room_for(int64_t now, int64_t need) {
-  if (need <= now) return now;
-  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(need, kLeast))));
-}
-
-}  // namespace
-
-SlotSize grown(const SlotSize& now, const SlotSize& need) {
-  return {std::max(room_for(now.ranks, need.ranks), kLeast), std::max(room_for(now.segments, need.segments), kLeast)};
-}
-
 AdapterSlots::AdapterSlots(const AdapterTarget& target) : target_(&target), memory_(target.slots().size()) {}
 
 AdapterSlots::~AdapterSlots() {
@@ -29,25 +13,16 @@ AdapterSlots::~AdapterSlots() {
 size_t AdapterSlots::bytes() const {
   size_t total = 0;
   for (const Memory& memory : memory_) {
-    for (const Buffer* buffer : {&memory.a, &memory.b, &memory.scale, &memory.segments, &memory.count}) {
-      if (buffer->tensor().defined()) total += static_cast<size_t>(buffer->tensor().bytes());
-    }
+    if (memory.block.tensor().defined()) total += static_cast<size_t>(memory.block.tensor().bytes());
   }
   return total;
 }
 
 AdapterSlots::Memory AdapterSlots::make_memory(const AdapterTarget::Slot& slot, const SlotSize& size) const {
-  Runtime& runtime = *slot.runtime;
-  Memory memory{size,
-                Buffer(runtime, DType::f32, {size.ranks, slot.slot->in}),
-                Buffer(runtime, DType::f32, {slot.slot->out, size.ranks}),
-                Buffer(runtime, DType::f32, {size.ranks}),
-                Buffer(runtime, DType::i32, {size.segments, 4}),
-                Buffer(runtime, DType::i32, {1})};
+  const auto bytes = static_cast<int64_t>(SlotLayout(*slot.slot, size).end);
+  Memory memory{size, Buffer(*slot.runtime, DType::u8, {bytes})};
   // All of it: what a segment does not cover is multiplied by nothing, but a back-end may read it.
-  for (const Buffer* buffer : {&memory.a, &memory.b, &memory.scale, &memory.segments, &memory.count}) {
-    runtime.fill_zero(buffer->tensor().raw(), static_cast<size_t>(buffer->tensor().bytes()));
-  }
+  slot.runtime->fill_zero(memory.block.tensor().raw(), static_cast<size_t>(bytes));
   return memory;
 }
 
@@ -62,11 +37,8 @@ void AdapterSlots::grow(const std::vector<Growth>& wanted) {
   for (Runtime* runtime : runtimes) runtime->synchronize();
   for (size_t i = 0; i < wanted.size(); ++i) {
     Memory& memory = memory_[wanted[i].slot] = std::move(fresh[i]);
-    target_->slots()[wanted[i].slot].slot->operand = {.a = memory.a.tensor(),
-                                                      .b = memory.b.tensor(),
-                                                      .scale = memory.scale.tensor(),
-                                                      .segments = memory.segments.tensor(),
-                                                      .count = memory.count.tensor()};
+    LoraSlot& layer = *target_->slots()[wanted[i].slot].slot;
+    layer.operand = SlotLayout(layer, memory.size).operand(memory.block.tensor().data<std::byte>());
   }
   ++generation_;
 }

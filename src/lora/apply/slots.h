@@ -9,20 +9,10 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "lora/apply/slot_layout.h"
 #include "lora/target.h"
 
 namespace fx {
-
-// Room in one slot.
-struct SlotSize {
-  int64_t ranks = 0;
-  int64_t segments = 0;
-  bool fits(const SlotSize& need) const { return need.ranks <= ranks && need.segments <= segments; }
-  bool operator==(const SlotSize&) const = default;
-};
-
-// Room for `need` in a slot that has `now`: powers of two, at least 4, never less than now.
-SlotSize grown(const SlotSize& now, const SlotSize& need);
 
 class AdapterSlots {
  public:
@@ -53,7 +43,7 @@ class AdapterSlots {
  private:
   struct Memory {
     SlotSize size;
-    Buffer a, b, scale, segments, count;
+    Buffer block;  // as SlotLayout divides it
   };
   Memory make_memory(const AdapterTarget::Slot& slot, const SlotSize& size) const;
 

@@ -7,7 +7,7 @@
 
 namespace fx {
 
-FluxActivations::FluxActivations(Ops& ops, const FluxConfig& config, const FluxSizes& wanted)
+FluxActivations::FluxActivations(Ops& ops, const FluxConfig& config, const ModelTypes& types, const FluxSizes& wanted)
     : sizes(wanted), arena(ops.runtime()) {
   const int64_t B = sizes.batch, T = sizes.txt_tokens, I = sizes.img_tokens(), L = sizes.tokens(), S = sizes.steps;
   const int64_t H = config.hidden(), M = config.mlp_hidden();
@@ -16,7 +16,7 @@ FluxActivations::FluxActivations(Ops& ops, const FluxConfig& config, const FluxS
   timesteps = arena.f32({S});
   guidance = arena.f32({1});
   latents = arena.f32({B, I, config.in_channels});
-  context = arena.f32({B, T, config.context_dim});
+  context = arena.allocate(types.plain, {B, T, config.context_dim});
   pooled = arena.f32({1, B, config.vec_dim});
   pe = arena.f32({L, config.head_dim / 2, 2});
   upload(ops, rope_table(config, T, sizes.rows, sizes.columns), pe);
@@ -31,11 +31,23 @@ FluxActivations::FluxActivations(Ops& ops, const FluxConfig& config, const FluxS
   for (int64_t i = 0; i < config.single_blocks; ++i) single_mod.push_back(arena.f32({S, B, 3 * H}));
   final_mod = arena.f32({S, B, 2 * H});
 
-  x = arena.f32({B, L, H});
-  normed = arena.f32({B, L, H});
-  qkv = arena.f32({B, L, 3 * H});
-  attn_mlp = arena.f32({B, L, H + M});
-  velocity = arena.f32({B, I, config.out_channels});
+  x = arena.allocate(types.plain, {B, L, H});
+  normed = types.block_linear == DType::f8_e4m3
+               ? ScaledRows(arena.allocate(DType::f8_e4m3, {B, L, H}), arena.f32({B, L}))
+               : ScaledRows(arena.allocate(types.plain, {B, L, H}));
+  final_normed = arena.allocate(types.plain, {B, I, H});
+  qkv = arena.allocate(types.plain, {B, L, 3 * H});
+  if (types.e4m3_attention) qk_e4m3 = arena.allocate(DType::f8_e4m3, {B, L, 2 * H});
+  attn_mlp = arena.allocate(types.plain, {B, L, H + M});
+  velocity = arena.allocate(types.plain, {B, I, config.out_channels});
+}
+
+size_t FluxActivations::bytes_for(const FluxConfig& config, const ModelTypes& types, const FluxSizes& sizes) {
+  const int64_t H = config.hidden(), M = config.mlp_hidden(), rows = sizes.batch * sizes.tokens();
+  const int64_t modulation = sizes.steps * sizes.batch * H * (12 * config.double_blocks + 3 * config.single_blocks + 5);
+  const int64_t context = sizes.batch * sizes.txt_tokens * config.context_dim;
+  return static_cast<size_t>(modulation) * sizeof(float) +
+         static_cast<size_t>(rows * (7 * H + M) + context) * size_of(types.plain);
 }
 
 }  // namespace fx

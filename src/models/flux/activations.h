@@ -6,7 +6,7 @@
 
 #include "core/arena.h"
 #include "models/flux/config.h"
-#include "ops/ops.h"
+#include "nn/layers.h"
 
 namespace fx {
 
@@ -24,7 +24,11 @@ struct FluxSizes {
 };
 
 struct FluxActivations {
-  FluxActivations(Ops& ops, const FluxConfig& config, const FluxSizes& sizes);
+  FluxActivations(Ops& ops, const FluxConfig& config, const ModelTypes& types, const FluxSizes& sizes);
+
+  size_t bytes() const { return arena.bytes(); }
+  // What those of these sizes take, about: the tables of modulation and the streams.
+  static size_t bytes_for(const FluxConfig& config, const ModelTypes& types, const FluxSizes& sizes);
 
   FluxSizes sizes;
   Arena arena;
@@ -48,10 +52,13 @@ struct FluxActivations {
   std::vector<Tensor> single_mod;     // per single block: (S, B, 3H)
   Tensor final_mod;                   // (S, B, 2H)
 
-  // The residual stream, text rows first, and its scratch space.
-  Tensor x;         // (B, T + I, H)
-  Tensor normed;    // (B, T + I, H)
+  // The residual stream, text rows first, and its scratch space. Of the type of activations; what feeds a block's linear
+  // layers comes in theirs.
+  Tensor x;            // (B, T + I, H)
+  ScaledRows normed;   // (B, T + I, H)
+  Tensor final_normed;  // (B, I, H)
   Tensor qkv;       // (B, T + I, 3H)
+  Tensor qk_e4m3;   // (B, T + I, 2H): queries and keys of e4m3 attention, or none
   Tensor attn_mlp;  // (B, T + I, H + M): attention output, then the MLP's hidden layer
   Tensor velocity;  // (B, I, out_channels), the result
 };

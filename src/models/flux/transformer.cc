@@ -26,6 +26,7 @@ void MlpEmbedder::operator()(Ops& ops, const Tensor& x, const Tensor& scratch, c
 
 Flux::Flux(ParamStore& store, const FluxConfig& config)
     : config_(validated(config)),
+      store_(&store),
       img_in_(ParamScope(store) / "img_in", config.in_channels, config.hidden()),
       txt_in_(ParamScope(store) / "txt_in", config.context_dim, config.hidden()),
       time_in_(ParamScope(store) / "time_in", kTimestepWidth, config.hidden()),
@@ -66,6 +67,18 @@ void Flux::prepare(Ops& ops, FluxActivations& a, Taps* taps) const {
   final_modulation_(ops, a.vec, a.final_mod);
 }
 
+uint64_t Flux::step_signature() const {
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  const auto mix = [&](uint64_t value) { hash = (hash ^ value) * 0x100000001b3; };
+  for (const LoraSlot& slot : store_->slots()) {
+    if (slot.weight->role == ParamRole::modulation || slot.merged || !slot.operand.defined()) continue;
+    mix(reinterpret_cast<uintptr_t>(slot.operand.a.raw()));
+    mix(static_cast<uint64_t>(slot.operand.a.size(0)));
+    mix(reinterpret_cast<uintptr_t>(&slot));
+  }
+  return hash;
+}
+
 void Flux::forward(Ops& ops, FluxActivations& a, Taps* taps) const {
   const int64_t T = a.sizes.txt_tokens, L = a.sizes.tokens(), H = config_.hidden();
   const Tensor txt = a.x.slice(1, 0, T), img = a.x.slice(1, T, L);  // (B, T, H), (B, I, H)
@@ -91,9 +104,8 @@ void Flux::forward(Ops& ops, FluxActivations& a, Taps* taps) const {
   }
 
   const StepVector shift{a.final_mod.slice(2, 0, H), a.step}, scale{a.final_mod.slice(2, H, 2 * H), a.step};
-  const Tensor normed = a.normed.slice(1, T, L);  // (B, I, H)
-  ops.ln_modulate({.x = img, .shift = shift, .scale = scale, .y = normed});
-  final_linear_(ops, normed, a.velocity);
+  ops.ln_modulate({.x = img, .shift = shift, .scale = scale, .y = a.final_normed});
+  final_linear_(ops, a.final_normed, a.velocity);
   tap(taps, ops, "final_layer", a.velocity);
 }
 

@@ -35,9 +35,15 @@ class Flux {
   void forward(Ops& ops, FluxActivations& a, Taps* taps = nullptr) const;
 
   const FluxConfig& config() const { return config_; }
+  const ModelTypes& types() const { return store_->types(); }
+
+  // What a recorded forward pass knows of the adapters: which layers add theirs, and where these lie. While it is the same,
+  // a recording is valid.
+  uint64_t step_signature() const;
 
  private:
   FluxConfig config_;
+  const ParamStore* store_;
   Linear img_in_, txt_in_;
   MlpEmbedder time_in_, vector_in_;
   std::optional<MlpEmbedder> guidance_in_;

@@ -21,9 +21,11 @@ ClipText::Layer::Layer(const ParamScope& scope, const ClipConfig& c)
 
 ClipText::ClipText(ParamStore& store, const ClipConfig& config)
     : config_(config),
-      token_embedding_(store.declare("text_model.embeddings.token_embedding.weight", {config.vocab, config.hidden})),
+      activations_(store.activations()),
+      token_embedding_(
+          store.declare("text_model.embeddings.token_embedding.weight", {config.vocab, config.hidden}).tensor),
       position_embedding_(
-          store.declare("text_model.embeddings.position_embedding.weight", {config.max_positions, config.hidden})),
+          store.declare("text_model.embeddings.position_embedding.weight", {config.max_positions, config.hidden}).tensor),
       final_norm_(ParamScope(store, "text_model.final_layer_norm"), config.hidden, config.eps) {
   check(config.heads > 0 && config.hidden % config.heads == 0, ErrorCode::unsupported,
         "CLIP: hidden_size {} is not divisible by num_attention_heads {}", config.hidden, config.heads);
@@ -46,9 +48,9 @@ void ClipText::forward(Ops& ops, const std::vector<int32_t>& ids, const Tensor& 
         "CLIP: expected 1 to {} tokens, got {}", config_.max_positions, L);
   Arena arena(ops.runtime());
   const Tensor token_ids = arena.i32({1, L}), positions = arena.i32({1, L});
-  const Tensor x = arena.f32({1, L, H}), normed = arena.f32({1, L, H}), attn = arena.f32({1, L, H});
-  const Tensor q = arena.f32({1, L, H}), k = arena.f32({1, L, H}), v = arena.f32({1, L, H});
-  const Tensor mlp = arena.f32({1, L, config_.mlp_hidden});
+  const Tensor x = arena.allocate(activations_, {1, L, H}), normed = arena.allocate(activations_, {1, L, H}), attn = arena.allocate(activations_, {1, L, H});
+  const Tensor q = arena.allocate(activations_, {1, L, H}), k = arena.allocate(activations_, {1, L, H}), v = arena.allocate(activations_, {1, L, H});
+  const Tensor mlp = arena.allocate(activations_, {1, L, config_.mlp_hidden});
   const auto heads = [&](const Tensor& t) { return t.reshape({1, L, N, D}); };
 
   std::vector<int32_t> counting(ids.size());

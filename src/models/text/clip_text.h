@@ -42,6 +42,7 @@ class ClipText {
   };
 
   ClipConfig config_;
+  DType activations_;
   Tensor token_embedding_;     // (vocab, hidden)
   Tensor position_embedding_;  // (max_positions, hidden)
   std::vector<Layer> layers_;

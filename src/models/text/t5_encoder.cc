@@ -32,9 +32,10 @@ T5Encoder::Block::Block(const ParamScope& scope, const T5Config& c)
 
 T5Encoder::T5Encoder(ParamStore& store, const T5Config& config)
     : config_(config),
-      embedding_(store.declare("shared.weight", {config.vocab, config.hidden})),
+      activations_(store.activations()),
+      embedding_(store.declare("shared.weight", {config.vocab, config.hidden}).tensor),
       bias_table_(store.declare("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
-                                {config.buckets, config.heads})),
+                                {config.buckets, config.heads}).tensor),
       final_norm_(ParamScope(store, "encoder.final_layer_norm"), config.hidden, config.eps) {
   check(config.buckets >= 4 && config.buckets % 4 == 0 && config.max_distance > config.buckets / 4,
         ErrorCode::unsupported, "T5: cannot share {} relative_attention_num_buckets over a distance of {}",
@@ -52,8 +53,8 @@ Tensor T5Encoder::relative_bias(Ops& ops, Arena& arena, int64_t L) const {
     }
   }
   const Tensor ids = arena.i32({1, L * L});
-  const Tensor rows = arena.f32({1, L * L, config_.heads});
-  const Tensor bias = arena.f32({config_.heads, L, L});
+  const Tensor rows = arena.allocate(activations_, {1, L * L, config_.heads});
+  const Tensor bias = arena.allocate(activations_, {config_.heads, L, L});
   upload(ops, buckets, ids);
   ops.embed_rows({.ids = ids, .table = bias_table_, .y = rows});
   const Tensor by_head = rows.reshape({L, L, config_.heads}).transpose(1, 2).transpose(0, 1);  // (N, L, L)
@@ -67,10 +68,10 @@ void T5Encoder::forward(Ops& ops, const std::vector<int32_t>& ids, const Tensor&
   check(L > 0, ErrorCode::invalid_argument, "T5: expected at least one token");
   Arena arena(ops.runtime());
   const Tensor token_ids = arena.i32({1, L});
-  const Tensor x = arena.f32({1, L, config_.hidden}), normed = arena.f32({1, L, config_.hidden});
-  const Tensor q = arena.f32({1, L, N * D}), k = arena.f32({1, L, N * D});
-  const Tensor v = arena.f32({1, L, N * D}), attn = arena.f32({1, L, N * D});
-  const Tensor mlp = arena.f32({1, L, config_.mlp_hidden}), gate = arena.f32({1, L, config_.mlp_hidden});
+  const Tensor x = arena.allocate(activations_, {1, L, config_.hidden}), normed = arena.allocate(activations_, {1, L, config_.hidden});
+  const Tensor q = arena.allocate(activations_, {1, L, N * D}), k = arena.allocate(activations_, {1, L, N * D});
+  const Tensor v = arena.allocate(activations_, {1, L, N * D}), attn = arena.allocate(activations_, {1, L, N * D});
+  const Tensor mlp = arena.allocate(activations_, {1, L, config_.mlp_hidden}), gate = arena.allocate(activations_, {1, L, config_.mlp_hidden});
   const auto heads = [&](const Tensor& t) { return t.reshape({1, L, N, D}); };
 
   upload(ops, ids, token_ids);

@@ -48,6 +48,7 @@ class T5Encoder {
   Tensor relative_bias(Ops& ops, Arena& arena, int64_t tokens) const;
 
   T5Config config_;
+  DType activations_;
   Tensor embedding_;   // (vocab, hidden)
   Tensor bias_table_;  // (buckets, heads), shared by all blocks
   std::vector<Block> blocks_;

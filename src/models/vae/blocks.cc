@@ -6,8 +6,8 @@
 
 namespace fx {
 
-VaeCanvas::VaeCanvas(Runtime& runtime, int64_t capacity) {
-  for (Buffer& buffer : buffers_) buffer = Buffer(runtime, DType::f32, {capacity});
+VaeCanvas::VaeCanvas(Runtime& runtime, DType dtype, int64_t capacity) {
+  for (Buffer& buffer : buffers_) buffer = Buffer(runtime, dtype, {capacity});
 }
 
 Tensor VaeCanvas::view(int buffer, const Shape& shape) const {
@@ -70,7 +70,7 @@ void VaeAttention::forward(Ops& ops, VaeCanvas& canvas) const {
 
   Arena arena(ops.runtime());
   const Tensor x = image.reshape({B, L, C}), normed = normed_image.reshape({B, L, C});
-  const Tensor q = arena.f32({B, L, C}), k = arena.f32({B, L, C});
+  const Tensor q = arena.allocate(x.dtype(), {B, L, C}), k = arena.allocate(x.dtype(), {B, L, C});
   const Tensor v = canvas.scratch_of(1, {B, L, C});
   q_(ops, normed, q);
   k_(ops, normed, k);

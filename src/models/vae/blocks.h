@@ -17,8 +17,9 @@ inline constexpr float kVaeNormEps = 1e-6f;
 // The picture being worked on, and two buffers of the same capacity for intermediate results.
 class VaeCanvas {
  public:
+  static constexpr int kBuffers = 3;
   // `capacity`: the largest number of elements of any intermediate.
-  VaeCanvas(Runtime& runtime, int64_t capacity);
+  VaeCanvas(Runtime& runtime, DType dtype, int64_t capacity);
 
   // The current picture gets this shape; its contents are undefined until written.
   Tensor reset(int64_t batch, int64_t height, int64_t width, int64_t channels);
@@ -30,10 +31,10 @@ class VaeCanvas {
   void adopt(int index, const Tensor& image);
 
  private:
-  Buffer buffers_[3];
+  Buffer buffers_[kBuffers];
   int current_ = 0;
   Tensor view(int buffer, const Shape& shape) const;
-  int buffer_of_scratch(int index) const { return (current_ + 1 + index) % 3; }
+  int buffer_of_scratch(int index) const { return (current_ + 1 + index) % kBuffers; }
   Tensor x_;
 };
 

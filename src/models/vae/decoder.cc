@@ -44,15 +44,22 @@ int64_t VaeDecoder::capacity(int64_t h, int64_t w) const {
   return largest;
 }
 
-void VaeDecoder::forward(Ops& ops, const Tensor& packed, const Tensor& image, Taps* taps) const {
+size_t VaeDecoder::bytes(int64_t h, int64_t w, DType dtype) const {
+  return VaeCanvas::kBuffers * static_cast<size_t>(capacity(h, w)) * size_of(dtype);
+}
+
+void VaeDecoder::unpack(Ops& ops, const Tensor& packed, const Tensor& latents) const {
+  ops.unpack_latents(
+      {.packed = packed, .latents = latents, .scaling = config_.scaling_factor, .shift = config_.shift_factor});
+}
+
+void VaeDecoder::forward(Ops& ops, const Tensor& given, const Tensor& image, Taps* taps) const {
   const int64_t B = image.size(0), h = image.size(1) / config_.factor(), w = image.size(2) / config_.factor();
   const auto tap = [&](const std::string& name, const Tensor& tensor) {
     if (taps) taps->record(ops, "vae.decoder." + name, tensor);
   };
-  VaeCanvas canvas(ops.runtime(), B * capacity(h, w));
-  Tensor latents = canvas.scratch_of(0, {B, h, w, config_.latent_channels});
-  ops.unpack_latents(
-      {.packed = packed, .latents = latents, .scaling = config_.scaling_factor, .shift = config_.shift_factor});
+  VaeCanvas canvas(ops.runtime(), image.dtype(), B * capacity(h, w));
+  Tensor latents = given;
   if (post_quant_conv_) {
     const Tensor projected = canvas.scratch_of(1, latents.shape());
     (*post_quant_conv_)(ops, latents, projected);

@@ -9,9 +9,14 @@ class VaeDecoder {
  public:
   VaeDecoder(ParamStore& store, const VaeConfig& config);
 
-  // packed (B, h/2 * w/2, 4 * latent_channels), as the transformer leaves them -> image (B, H, W, 3) f32, nominally in
-  // [-1, 1], where H = factor * h. Applies scaling and shift. Allocates its activations for the call.
-  void forward(Ops& ops, const Tensor& packed, const Tensor& image, Taps* taps = nullptr) const;
+  // packed (B, h/2 * w/2, 4 * latent_channels) f32, as the transformer leaves them -> latents (B, h, w, latent_channels).
+  // Applies scaling and shift.
+  void unpack(Ops& ops, const Tensor& packed, const Tensor& latents) const;
+  // latents (B, h, w, latent_channels) -> image (B, H, W, 3), nominally in [-1, 1], where H = factor * h. Allocates its
+  // activations for the call.
+  void forward(Ops& ops, const Tensor& latents, const Tensor& image, Taps* taps = nullptr) const;
+  // Device memory of these activations for a picture with h x w latents.
+  size_t bytes(int64_t h, int64_t w, DType dtype) const;
 
  private:
   struct UpBlock {

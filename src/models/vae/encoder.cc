@@ -41,7 +41,7 @@ int64_t VaeEncoder::capacity(int64_t H, int64_t W) const {
 
 void VaeEncoder::forward(Ops& ops, const Tensor& image, const Tensor& mean) const {
   const int64_t B = image.size(0), H = image.size(1), W = image.size(2);
-  VaeCanvas canvas(ops.runtime(), B * capacity(H, W));
+  VaeCanvas canvas(ops.runtime(), image.dtype(), B * capacity(H, W));
   conv_in_(ops, image, canvas.reset(B, H, W, config_.block_channels.front()));
   for (const DownBlock& block : down_blocks_) {
     for (const ResnetBlock& resnet : block.resnets) resnet.forward(ops, canvas);

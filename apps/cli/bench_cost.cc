@@ -1,0 +1,119 @@
+#include "bench_cost.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "core/error.h"
+
+namespace fx::cli {
+namespace {
+
+// One table for all devices: shares on another card are relative to the H200 of these readings. The last is no reading
+// that we have the log of: speed-design 2.3 estimates 900.
+constexpr std::array kCeilings = {
+    CeilingValue{Ceiling::memory, 4.098e12, "copy on the device, H200, h200-ceilings.log"},
+    CeilingValue{Ceiling::bf16_products, 740e12, "cuBLASLt, 8192 cubed, H200, h200-ceilings.log"},
+    CeilingValue{Ceiling::e4m3_products, 1325e12, "cuBLASLt with row scales, 8192 cubed, H200, h200-ceilings.log"},
+    CeilingValue{Ceiling::bf16_attention, 620e12, "cuDNN, 24 heads of 4608 x 128, H200, h200-ceilings.log"},
+    CeilingValue{Ceiling::e4m3_attention, 916e12, "cuDNN on an H200, no log at hand; estimate in speed-design 2.3: 900"}};
+
+double bytes_of(const Tensor& tensor) { return tensor.defined() ? static_cast<double>(tensor.bytes()) : 0.0; }
+
+double bytes_of(std::initializer_list<Tensor> tensors) {
+  double bytes = 0;
+  for (const Tensor& tensor : tensors) bytes += bytes_of(tensor);
+  return bytes;
+}
+
+Ceiling products_in(DType dtype) {
+  if (dtype == DType::f8_e4m3) return Ceiling::e4m3_products;
+  return dtype == DType::bf16 ? Ceiling::bf16_products : Ceiling::memory;
+}
+
+std::string types(DType from, DType to) {
+  return from == to ? std::string(name(from)) : fmt::format("{}>{}", name(from), name(to));
+}
+
+double as_double(int64_t count) { return static_cast<double>(count); }
+
+}  // namespace
+
+std::span<const CeilingValue> ceilings() { return kCeilings; }
+
+double per_second(Ceiling ceiling) {
+  const auto found = std::ranges::find(kCeilings, ceiling, &CeilingValue::ceiling);
+  check(found != kCeilings.end(), ErrorCode::internal, "a ceiling without a value");
+  return found->per_second;
+}
+
+double least_seconds(const OpCost& cost) {
+  const double bytes = cost.bytes / per_second(Ceiling::memory);
+  return cost.ceiling == Ceiling::memory ? bytes : std::max(bytes, cost.flops / per_second(cost.ceiling));
+}
+
+Tensor row_of(const StepVector& vector) { return vector.defined() ? vector.table[0] : Tensor(); }
+
+OpCost cost_of(std::string_view kind, std::initializer_list<Tensor> inputs, std::initializer_list<Tensor> outputs) {
+  const Tensor& x = *inputs.begin();
+  const Tensor& y = *outputs.begin();
+  return {.name = fmt::format("{} {} {}", kind, to_string(y.shape()), types(x.dtype(), y.dtype())),
+          .bytes = bytes_of(inputs) + bytes_of(outputs)};
+}
+
+OpCost cost_of(const LinearArgs& args) {
+  const int64_t rows = args.x.count() / args.weight.size(1), in = args.weight.size(1), out = args.weight.size(0);
+  std::string name = fmt::format("linear {}x{}x{} {}{}", rows, in, out, fx::name(args.weight.dtype()),
+                                 args.weight_only ? " weight-only" : "");
+  for (const LinearOutput& output : args.outputs) {
+    if (output.y.defined() && output.activation != Activation::none) name += ", activation";
+  }
+  if (args.add) name += args.gate.defined() ? ", gated sum" : ", sum";
+  if (args.lora.defined()) name += fmt::format(", adapter room {}", args.lora.a.size(0));
+  const double outputs = bytes_of({args.outputs[0].y, args.outputs[1].y});
+  return {.name = std::move(name),
+          .flops = 2.0 * as_double(rows) * as_double(in) * as_double(out),
+          .bytes = bytes_of({args.x, args.x_scale, args.weight, args.weight_scale, args.bias, args.lora.a, args.lora.b,
+                             row_of(args.gate)}) +
+                   outputs * (args.add ? 2 : 1),
+          .ceiling = products_in(args.weight_only ? DType::bf16 : args.weight.dtype())};
+}
+
+OpCost cost_of(const AttentionArgs& args) {
+  const int64_t batch = args.q.size(0), queries = args.q.size(1), heads = args.q.size(2), head = args.q.size(3);
+  const bool bf16 = args.q.dtype() == DType::bf16;
+  return {.name = fmt::format("attention {}x{} heads, {}x{}x{} {}", batch, heads, queries, args.k.size(1), head,
+                              args.e4m3 ? "e4m3" : name(args.q.dtype())),
+          .flops = 4.0 * as_double(batch * heads * head) * as_double(queries) * as_double(args.k.size(1)),
+          .bytes = bytes_of({args.q, args.k, args.v, args.o, args.bias}),
+          .ceiling = args.e4m3 ? Ceiling::e4m3_attention
+                     : bf16    ? Ceiling::bf16_attention
+                               : Ceiling::memory};
+}
+
+OpCost cost_of(const Conv2dArgs& args) {
+  return {.name = fmt::format("conv2d {}>{} {}", to_string(args.x.shape()), to_string(args.y.shape()),
+                              name(args.x.dtype())),
+          .flops = 2.0 * as_double(args.y.count()) * as_double(args.weight.count() / args.weight.size(0)),
+          .bytes = bytes_of({args.x, args.weight, args.bias}) + bytes_of(args.y) * (args.add ? 2 : 1),
+          .ceiling = products_in(args.weight.dtype())};
+}
+
+OpCost cost_of(const MergeLoraArgs& args) {
+  return cost_of("merge_lora", {args.base, args.lora.a, args.lora.b}, {args.weight, args.weight_scale});
+}
+
+OpCost cost_of(const QkNormRopeArgs& args) {
+  OpCost cost = cost_of("qk_norm_rope", {args.q, args.k, args.q_gain, args.k_gain, args.pe}, {args.q});
+  cost.bytes += bytes_of(args.k);  // written, too
+  return cost;
+}
+
+OpCost cost_of(const EmbedRowsArgs& args) {
+  OpCost cost = cost_of("embed_rows", {args.y, args.ids}, {args.y});
+  if (args.add) cost.bytes += bytes_of(args.y);
+  return cost;
+}
+
+}  // namespace fx::cli

@@ -1,0 +1,46 @@
+// What an operation has to do at least: floating-point operations, and bytes of each input read once and each output
+// written once. And what a device can do at most.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "ops/args.h"
+
+namespace fx::cli {
+
+enum class Ceiling { memory, bf16_products, e4m3_products, bf16_attention, e4m3_attention };
+
+struct CeilingValue {
+  Ceiling ceiling;
+  double per_second;  // operations, or bytes
+  std::string_view source;
+};
+std::span<const CeilingValue> ceilings();
+double per_second(Ceiling ceiling);
+
+struct OpCost {
+  std::string name;  // kind and shape: operations with one name are summed up
+  double flops = 0;
+  double bytes = 0;
+  Ceiling ceiling = Ceiling::memory;  // of its operations; memory where these do not count
+};
+
+// The seconds that the ceilings allow.
+double least_seconds(const OpCost& cost);
+
+// Adapters count with the bytes of their slots, whatever part of them is in use, and with no operations.
+OpCost cost_of(const LinearArgs& args);
+OpCost cost_of(const AttentionArgs& args);
+OpCost cost_of(const Conv2dArgs& args);
+OpCost cost_of(const MergeLoraArgs& args);
+OpCost cost_of(const QkNormRopeArgs& args);
+OpCost cost_of(const EmbedRowsArgs& args);
+// Operations that read these tensors and write those.
+OpCost cost_of(std::string_view kind, std::initializer_list<Tensor> inputs, std::initializer_list<Tensor> outputs);
+
+// One step's row of a table.
+Tensor row_of(const StepVector& vector);
+
+}  // namespace fx::cli

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# fluxswap bench on a machine with a GPU, with random weights of FLUX.1's sizes.
+#   scripts/gpu/bench.sh [SECTION...]      image swap transformer sizes load; default: all
+# Tables go to standard output and $OUT/bench.txt, each row as a line of JSON to $OUT/bench.jsonl (default OUT: out), with the
+# clocks before and after each run. FLUXSWAP is the program (default build/gpu/fluxswap, as scripts/gpu/pack.sh collects it),
+# ROWS the rows of `image` (default: all), IMAGES the pictures of each row (default 10), SWAPS the changes of adapters (default 100),
+# MAX_SECONDS the limit of each run (default 300), SHAPE another shape (tiny, to try this script). The exit status is 1 if any run
+# failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
+# shellcheck source=scripts/gpu/common.sh
+source scripts/gpu/common.sh
+program=$(realpath "${FLUXSWAP:-build/gpu/fluxswap}")
+out=${OUT:-out}
+images=${IMAGES:-10}
+limit=${MAX_SECONDS:-300}
+failed=0
+mkdir -p "$out"
+[ -x "$program" ] || { echo "bench: $program is missing; run scripts/gpu/pack.sh first, or set FLUXSWAP" >&2; exit 2; }
+
+say() { echo "$*" | tee -a "$out/bench.txt"; }
+note_clocks() {
+  printf '{"clocks": "%s", "when": "%s", "run": "%s"}\n' "$(describe_clocks)" "$1" "$2" >>"$out/bench.jsonl"
+}
+
+# measure SHAPE COMMAND ARGUMENTS...: a run of `fluxswap bench`.
+measure() {
+  local start=$SECONDS status=0 shape=${SHAPE:-$1}
+  shift
+  note_clocks before "$*"
+  timeout "$limit" "$program" bench "$@" --random-weights --shape "$shape" --log "$out/bench.jsonl" 2>&1 </dev/null |
+    tee -a "$out/bench.txt"
+  status=${PIPESTATUS[0]}
+  note_clocks after "$*"
+  [ "$status" -eq 0 ] || failed=1
+  say "bench $*: status $status, $((SECONDS - start)) s; clocks: $(describe_clocks)"
+  say ""
+}
+
+section() {
+  local fast=fp8-e4m3
+  case $1 in
+    image)
+      # In two runs, so that each fits a limit of time.
+      if [ -n "${ROWS:-}" ]; then measure flux-dev image --images "$images" --rows "$ROWS"; return; fi
+      measure flux-dev image --images "$images" --rows baseline,graph,attention,bf16-merged,t5,clip
+      measure flux-dev image --images "$images" \
+        --rows fp8,fp8-merged,fp8-e4m3,fp8-swap,fp8-unmerged,fp8-unmerged-128,fp8-no-adapter
+      ;;
+    swap) measure flux-dev swap --swaps "${SWAPS:-100}" --steps 4 ;;
+    transformer) measure flux-dev transformer --rows $fast,fp8-unmerged,bf16-merged --images 3 --profile ;;
+    sizes)
+      measure flux-dev image --rows $fast --images 5 --width 512 --height 512
+      measure flux-dev image --rows $fast --images 5 --width 768 --height 1344
+      measure flux-dev image --rows $fast --images 3 --batch 2
+      measure flux-dev image --rows $fast --images 3 --batch 4
+      measure flux-schnell image --rows $fast --images "$images" --steps 4 --max-sequence-length 256
+      ;;
+    load) measure flux-dev load ;;
+    *) echo "bench: expected image, swap, transformer, sizes or load, found '$1'" >&2; exit 2 ;;
+  esac
+}
+
+find_cuda_libraries
+say "date: $(date -u +%FT%TZ)"
+say "gpu: $(describe_gpu)"
+[ $# -gt 0 ] || set -- image swap transformer sizes load
+for name in "$@"; do section "$name"; done
+exit "$failed"

@@ -1,0 +1,55 @@
+#include "backends/cuda/linear_kind.h"
+
+#include <cstdint>
+
+namespace fx::cuda {
+namespace {
+
+bool at_16_bytes(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
+
+// Whether all rows of a (B, L, C) tensor begin at multiples of 16 bytes.
+bool rows_at_16_bytes(const Tensor& t) {
+  const auto size = static_cast<int64_t>(size_of(t.dtype()));
+  for (int axis = 0; axis < 2; ++axis) {
+    if (t.size(axis) > 1 && t.stride(axis) * size % 16 != 0) return false;
+  }
+  return at_16_bytes(t.raw());
+}
+
+// Whether the library multiplies e4m3 by e4m3 here. Sizes like those of tiny test models do not fit.
+bool outer_vector_fits(const LinearArgs& a, Matmul& matmul) {
+  const int64_t in = a.weight.size(1);
+  const bool quantised = a.x.dtype() == DType::f8_e4m3;  // otherwise x goes through scratch memory, dense
+  if (!matmul.outer_vector_fp8() || in % 16 != 0 || (quantised && !rows_at_16_bytes(a.x))) return false;
+  if (!at_16_bytes(a.weight.raw()) || !at_16_bytes(a.weight_scale.raw())) return false;
+  for (const LinearOutput& output : a.outputs) {
+    if (!output.y.defined() || output.y.size(2) == 0) continue;
+    if (output.y.size(2) % 16 != 0 || !rows_at_16_bytes(output.y)) return false;
+    const void* any = a.weight.raw();  // nothing is read
+    Product p{.m = a.x.size(0) * a.x.size(1), .n = output.y.size(2), .k = in, .x = any};
+    p.x_stride = quantised && a.x.size(1) > 1 ? a.x.stride(1) : in;
+    p.w = any;
+    p.w_stride = in;
+    p.y = output.y.raw();
+    p.y_stride = output.y.size(1) > 1 ? output.y.stride(1) : output.y.size(2);
+    p.type = DType::f8_e4m3;
+    p.y_type = product_type(LinearKind::outer_vector, output, false);
+    p.x_scale = p.w_scale = a.weight_scale.f32();
+    if (p.y_type == DType::bf16) {
+      if (a.bias.defined()) p.bias = any;
+      p.gelu_tanh = output.activation == Activation::gelu_tanh;
+    }
+    if (!matmul.supports(p)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+LinearKind linear_kind(const LinearArgs& a, Matmul& matmul) {
+  if (a.weight.dtype() == DType::f32) return LinearKind::f32;
+  if (a.weight.dtype() == DType::bf16) return LinearKind::bf16;
+  return !a.weight_only && outer_vector_fits(a, matmul) ? LinearKind::outer_vector : LinearKind::widened;
+}
+
+}  // namespace fx::cuda

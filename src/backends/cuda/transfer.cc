@@ -1,0 +1,135 @@
+#include "backends/cuda/transfer.h"
+
+#include <algorithm>
+
+#include "backends/cuda/cuda_error.h"
+#include "core/error.h"
+
+namespace fx::cuda {
+namespace {
+
+constexpr size_t kStep = size_t{16} << 20;  // sizes are multiples: the next adapter is about as large as the last
+
+}  // namespace
+
+TransferPool::~TransferPool() {
+  trim();
+  if (stream_) cudaStreamDestroy(stream_);
+}
+
+cudaStream_t TransferPool::stream() {
+  const std::lock_guard lock(mutex_);
+  if (!stream_) check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+  return stream_;
+}
+
+TransferPool::Block TransferPool::take(size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  auto best = unused_.end();
+  for (auto block = unused_.begin(); block != unused_.end(); ++block) {
+    if (block->bytes >= bytes && (best == unused_.end() || block->bytes < best->bytes)) best = block;
+  }
+  if (best != unused_.end()) {
+    const Block found = *best;
+    unused_.erase(best);
+    return found;
+  }
+  // What is too small now will be so again; the memory is better used once.
+  for (const Block& block : unused_) free(block);
+  unused_.clear();
+  Block fresh{.bytes = std::max(bytes + kStep - 1, kStep) / kStep * kStep};
+  check_cuda(cudaHostAlloc(reinterpret_cast<void**>(&fresh.host), fresh.bytes, cudaHostAllocDefault),
+             "allocating pinned host memory");
+  // Not from the pool of the stream: this may be another thread, and the stream may be capturing.
+  const cudaError_t status = cudaMalloc(reinterpret_cast<void**>(&fresh.device), fresh.bytes);
+  if (status != cudaSuccess) free(fresh);
+  check_cuda(status, "allocating device memory for a transfer");
+  note_(static_cast<int64_t>(fresh.bytes));
+  return fresh;
+}
+
+void TransferPool::free(const Block& block) noexcept {
+  if (block.device) {
+    cudaFree(block.device);
+    note_(-static_cast<int64_t>(block.bytes));
+  }
+  if (block.host) cudaFreeHost(block.host);
+}
+
+void TransferPool::give_back(const Block& block) {
+  const std::lock_guard lock(mutex_);
+  unused_.push_back(block);
+}
+
+void TransferPool::trim() {
+  const std::lock_guard lock(mutex_);
+  for (const Block& block : unused_) free(block);
+  unused_.clear();
+}
+
+DeviceStaging::DeviceStaging(TransferPool& pool, cudaStream_t work, size_t bytes)
+    : pool_(pool), work_(work), block_(pool.take(bytes)) {
+  for (cudaEvent_t* event : {&arrived_, &used_}) {
+    check_cuda(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
+  }
+}
+
+// The next user may only fill the memory when this one's work on it is done. What never arrived has none: it may be dropped
+// by any thread, whatever the stream does.
+DeviceStaging::~DeviceStaging() {
+  if (in_use_) {
+    cudaEventRecord(used_, work_);
+    cudaEventSynchronize(used_);
+  }
+  if (arrived_) cudaEventSynchronize(arrived_);
+  pool_.give_back(block_);
+  for (cudaEvent_t event : {arrived_, used_}) {
+    if (event) cudaEventDestroy(event);
+  }
+}
+
+void DeviceStaging::send(size_t bytes) {
+  const cudaStream_t copies = pool_.stream();
+  check_cuda(cudaMemcpyAsync(block_.device, block_.host, bytes, cudaMemcpyHostToDevice, copies), "sending memory");
+  check_cuda(cudaEventRecord(arrived_, copies), "recording an event");
+}
+
+const std::byte* DeviceStaging::arrive() {
+  check_cuda(cudaStreamWaitEvent(work_, arrived_, 0), "waiting for a transfer");
+  in_use_ = true;
+  return block_.device;
+}
+
+void DeviceStaging::wait() {
+  if (!in_use_) return;
+  check_cuda(cudaEventRecord(used_, work_), "recording an event");
+  check_cuda(cudaEventSynchronize(used_), "waiting for the device");
+  in_use_ = false;
+}
+
+CapturedGraph::CapturedGraph(cudaStream_t stream, const std::function<void()>& issue) : stream_(stream) {
+  // Relaxed: other threads may pin memory for the next adapter meanwhile.
+  check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "beginning to capture a step");
+  cudaGraph_t graph = nullptr;
+  try {
+    issue();
+  } catch (...) {
+    cudaStreamEndCapture(stream, &graph);
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  check_cuda(cudaStreamEndCapture(stream, &graph), "capturing a step");
+  const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
+  cudaGraphDestroy(graph);
+  check_cuda(status, "making a captured step executable");
+}
+
+CapturedGraph::~CapturedGraph() {
+  cudaStreamSynchronize(stream_);  // it may be running
+  if (executable_) cudaGraphExecDestroy(executable_);
+}
+
+void CapturedGraph::replay() { check_cuda(cudaGraphLaunch(executable_, stream_), "launching a captured step"); }
+
+}  // namespace fx::cuda

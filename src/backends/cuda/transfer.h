@@ -1,0 +1,80 @@
+// Transfers beside the work of the stream: pinned host memory, device memory of the same size, and a copy stream.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "core/runtime.h"
+
+namespace fx::cuda {
+
+// Memory for transfers that is kept for the next one: to pin memory takes longer than to send it.
+class TransferPool {
+ public:
+  // `note` is told of device memory that comes (bytes) and goes (-bytes).
+  explicit TransferPool(std::function<void(int64_t)> note) : note_(std::move(note)) {}
+  ~TransferPool();
+  TransferPool(const TransferPool&) = delete;
+  TransferPool& operator=(const TransferPool&) = delete;
+
+  struct Block {
+    size_t bytes = 0;
+    std::byte* host = nullptr;
+    std::byte* device = nullptr;
+  };
+  // At least `bytes`. Throws out_of_memory.
+  Block take(size_t bytes);
+  void give_back(const Block& block);
+  // Frees what nobody uses. With no work in flight on it.
+  void trim();
+
+  cudaStream_t stream();
+
+ private:
+  void free(const Block& block) noexcept;
+
+  std::function<void(int64_t)> note_;
+  std::mutex mutex_;
+  std::vector<Block> unused_;
+  cudaStream_t stream_ = nullptr;
+};
+
+class DeviceStaging final : public Staging {
+ public:
+  DeviceStaging(TransferPool& pool, cudaStream_t work, size_t bytes);
+  ~DeviceStaging() override;
+  DeviceStaging(const DeviceStaging&) = delete;
+
+  std::byte* host() override { return block_.host; }
+  size_t bytes() const override { return block_.bytes; }
+  void send(size_t bytes) override;
+  const std::byte* arrive() override;
+  void wait() override;
+
+ private:
+  TransferPool& pool_;
+  cudaStream_t work_;  // where the bytes are used
+  TransferPool::Block block_;
+  cudaEvent_t arrived_ = nullptr, used_ = nullptr;
+  bool in_use_ = false;  // by work on the stream
+};
+
+// A captured graph of what is issued on a stream.
+class CapturedGraph final : public Recording {
+ public:
+  // Throws what `issue` throws, and device where the capture fails; the stream is usable afterwards.
+  CapturedGraph(cudaStream_t stream, const std::function<void()>& issue);
+  ~CapturedGraph() override;
+  CapturedGraph(const CapturedGraph&) = delete;
+  void replay() override;
+
+ private:
+  cudaStream_t stream_;
+  cudaGraphExec_t executable_ = nullptr;
+};
+
+}  // namespace fx::cuda

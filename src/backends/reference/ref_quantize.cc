@@ -1,0 +1,58 @@
+// Weights: rows in e4m3, and low-rank differences merged into their base.
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "backends/reference/ref_lora.h"
+#include "backends/reference/ref_math.h"
+#include "backends/reference/ref_ops.h"
+
+namespace fx {
+
+// The largest magnitude becomes 448. A scale is never subnormal, so that its inverse is finite.
+float ref::quantize_row(const float* x, int64_t count, uint8_t* y) {
+  float largest = 0;
+  for (int64_t c = 0; c < count; ++c) largest = std::max(largest, std::abs(x[c]));
+  const float scale = largest > 0 ? std::max(largest / 448.0f, std::numeric_limits<float>::min()) : 1.0f;
+  for (int64_t c = 0; c < count; ++c) y[c] = f32_to_f8_e4m3(static_cast<float>(x[c] / static_cast<double>(scale)));
+  return scale;
+}
+
+template <class Real>
+void RefOps<Real>::do_quantize_rows(const QuantizeRowsArgs& args) {
+  for (int64_t row = 0; row < args.x.size(0); ++row) {
+    *ref::at(args.scale, row) = ref::quantize_row(ref::at(args.x, row), args.x.size(1), ref::at<uint8_t>(args.y, row));
+  }
+}
+
+template <class Real>
+void RefOps<Real>::do_merge_lora(const MergeLoraArgs& args) {
+  const int64_t in = args.base.size(1);
+  const auto segments = ref::segments(args.lora);
+  std::vector<Real> sums(in);
+  std::vector<float> merged(in);
+  for (int64_t row = 0; row < args.base.size(0); ++row) {
+    std::copy_n(ref::at(args.base, row), in, sums.begin());
+    for (const ref::Segment& s : segments) {
+      if (row < s.first_row || row >= s.first_row + s.rows) continue;
+      for (int64_t rank = s.first_rank; rank < s.first_rank + s.ranks; ++rank) {
+        const Real factor = static_cast<Real>(*ref::at(args.lora.b, row, rank)) * *ref::at(args.lora.scale, rank);
+        const float* a = ref::at(args.lora.a, rank);
+        for (int64_t c = 0; c < in; ++c) sums[c] += factor * a[c];
+      }
+    }
+    for (int64_t c = 0; c < in; ++c) merged[c] = static_cast<float>(sums[c]);
+    if (args.weight.dtype() == DType::f8_e4m3) {
+      *ref::at(args.weight_scale, row) = ref::quantize_row(merged.data(), in, ref::at<uint8_t>(args.weight, row));
+    } else {
+      std::copy_n(merged.begin(), in, ref::at(args.weight, row));
+    }
+  }
+}
+
+template void RefOps<double>::do_quantize_rows(const QuantizeRowsArgs&);
+template void RefOps<float>::do_quantize_rows(const QuantizeRowsArgs&);
+template void RefOps<double>::do_merge_lora(const MergeLoraArgs&);
+template void RefOps<float>::do_merge_lora(const MergeLoraArgs&);
+
+}  // namespace fx

@@ -1,0 +1,48 @@
+#include "lora/apply/merged_slots.h"
+
+#include <algorithm>
+
+#include "core/buffer.h"
+#include "nn/taps.h"
+
+namespace fx {
+
+MergedSlots::MergedSlots(Ops& ops, const AdapterTarget& target)
+    : ops_(ops), target_(&target), carries_(target.slots().size(), false) {
+  possible_ = std::ranges::any_of(target.slots(), [](const auto& slot) { return slot.slot->weight->master.defined(); });
+}
+
+size_t MergedSlots::update(const std::set<size_t>& changed, const std::set<size_t>& rewritten, bool merge) {
+  size_t written = 0;
+  for (size_t slot = 0; possible_ && slot < carries_.size(); ++slot) {
+    written += update(slot, changed.contains(slot), rewritten.contains(slot), merge) ? 1 : 0;
+  }
+  return written;
+}
+
+bool MergedSlots::update(size_t index, bool changed, bool rewritten, bool merge) {
+  LoraSlot& slot = *target_->slots()[index].slot;
+  const Param& weight = *slot.weight;
+  if (!weight.master.defined()) return false;
+  const bool carry = merge && slot.operand.defined();
+  const bool write = rewritten || (carry && changed) || carry != carries_[index];
+  slot.merged = merge;
+  if (!write) return false;
+  carries_[index] = carry;
+  ops_.merge_lora({.base = weight.master,
+                   .lora = carry ? slot.operand : LoraOperand(),
+                   .weight = weight.tensor,
+                   .weight_scale = weight.scale});
+  return true;
+}
+
+void write_parameter(Ops& ops, const Param& param, const std::vector<float>& values) {
+  const Tensor& target = param.master.defined() ? param.master : param.tensor;
+  if (target.dtype() != DType::f8_e4m3) return upload(ops, values, target);
+  const Buffer widened(ops.runtime(), DType::f32, target.shape());
+  upload(ops, values, widened.tensor());
+  ops.quantize_rows({.x = widened.tensor(), .y = target, .scale = param.scale});
+  ops.runtime().synchronize();  // the buffer goes away
+}
+
+}  // namespace fx

@@ -1,0 +1,39 @@
+// Weights that carry their slot's difference: a cache of what the slots say, made on the device from the unquantised
+// masters, so that a layer pays nothing for its adapter in a step. It is always made from the masters, never from what it
+// held before: W' depends on the slot alone, and without segments it is the base again, bitwise.
+#pragma once
+
+#include <set>
+
+#include "lora/target.h"
+#include "ops/ops.h"
+
+namespace fx {
+
+class MergedSlots {
+ public:
+  // Both must outlive it. Layers whose weight has no master are left alone.
+  MergedSlots(Ops& ops, const AdapterTarget& target);
+
+  // Whether any layer can be merged.
+  bool possible() const { return possible_; }
+
+  // Brings weights in step with their slots, in stream order. `changed` are the slots that have been written, `rewritten`
+  // those whose layer has a new master; with `merge` false, differences leave the weights and layers add them as they run.
+  // Returns the number of weights written.
+  size_t update(const std::set<size_t>& changed, const std::set<size_t>& rewritten, bool merge);
+
+ private:
+  bool update(size_t slot, bool changed, bool rewritten, bool merge);
+
+  Ops& ops_;
+  const AdapterTarget* target_;
+  bool possible_ = false;
+  std::vector<bool> carries_;  // by slot: the weight has a difference in it
+};
+
+// A parameter gets these values (as many as it has, row-major), rounded to its type; where it has a master, the master
+// does, and the weight follows with MergedSlots. Waits for the copy.
+void write_parameter(Ops& ops, const Param& param, const std::vector<float>& values);
+
+}  // namespace fx

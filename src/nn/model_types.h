@@ -1,0 +1,52 @@
+// Which types a model's tensors have under a precision. The only place that says so.
+#pragma once
+
+#include "core/dtype.h"
+#include "core/precision.h"
+
+namespace fx {
+
+// What a parameter is used for.
+enum class ParamRole {
+  plain,         // embedders, norms, biases, convolutions, the final layer
+  block_linear,  // the weights of a transformer block's linear layers: nearly all the work of a step
+  modulation,    // read once for all steps of a picture
+};
+
+struct ModelTypes {
+  DType plain = DType::f32;  // of activations too
+  DType block_linear = DType::f32;
+  DType modulation = DType::f32;  // e4m3 is weight-only: its input is not quantised
+  // A copy of each block linear in the plain type, from which adapters are merged.
+  bool masters = false;
+  // Attention rounds its inputs and weights to e4m3 too, where the device can.
+  bool e4m3_attention = false;
+
+  DType of(ParamRole role) const {
+    switch (role) {
+      case ParamRole::plain: return plain;
+      case ParamRole::block_linear: return block_linear;
+      case ParamRole::modulation: return modulation;
+    }
+    return plain;
+  }
+
+  // What text encoders and VAE take: fp8 is for the transformer alone.
+  static ModelTypes plain_of(Precision precision) {
+    const DType dtype = precision == Precision::f32 ? DType::f32 : DType::bf16;
+    return {dtype, dtype, dtype};
+  }
+  // `masters`: memory for merged adapters is there. Without them memory is short, and modulation is e4m3 as well.
+  static ModelTypes transformer(Precision precision, bool masters) {
+    ModelTypes types = plain_of(precision);
+    if (precision == Precision::f32) return types;
+    types.masters = masters;
+    if (precision == Precision::fp8) {
+      types.block_linear = DType::f8_e4m3;
+      if (!masters) types.modulation = DType::f8_e4m3;
+    }
+    return types;
+  }
+};
+
+}  // namespace fx

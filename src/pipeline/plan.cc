@@ -1,0 +1,93 @@
+#include "pipeline/plan.h"
+
+#include "core/error.h"
+
+namespace fx {
+namespace {
+
+constexpr int64_t kLarge = 1'000'000'000;      // parameters from which on fp8 is worth its rounding
+constexpr size_t kBeside = size_t{4} << 30;    // activations, workspace, slots and the VAE's pictures at 1024 x 1024
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+
+ModelTypes types_of(const ModelOptions& options) { return ModelTypes::transformer(options.precision, options.masters); }
+
+size_t bytes_of(const ParamStore& store) {
+  size_t total = 0;
+  for (const Param& param : store.params()) {
+    for (const Tensor& t : {param.tensor, param.scale, param.master}) total += t.defined() ? static_cast<size_t>(t.bytes()) : 0;
+  }
+  return total;
+}
+
+// The networks without their weights: memory that is never touched stays virtual.
+struct Outline {
+  const std::unique_ptr<Runtime> runtime = make_host_runtime();
+  ParamStore transformer, others;
+  Flux flux;
+  ClipText clip;
+  T5Encoder t5;
+  VaeDecoder decoder;
+
+  Outline(const ModelConfigs& configs, const ModelOptions& options)
+      : transformer(*runtime, types_of(options)),
+        others(*runtime, ModelTypes::plain_of(options.precision)),
+        flux(transformer, configs.flux),
+        clip(others, configs.clip),
+        t5(others, configs.t5),
+        decoder(others, configs.vae) {}
+};
+
+bool fits(const ModelConfigs& configs, const ModelOptions& options, size_t available) {
+  return weight_bytes(configs, options) + kBeside <= available;
+}
+
+Precision choose_precision(const ModelConfigs& configs, const Ops& ops) {
+  if (!ops.computes_in(DType::bf16)) return Precision::f32;
+  const bool large = Outline(configs, {}).transformer.parameter_count() >= kLarge;
+  return large && ops.multiplies_in(DType::f8_e4m3) ? Precision::fp8 : Precision::bf16;
+}
+
+void check_precision(Precision precision, Ops& ops) {
+  const DType needed = precision == Precision::f32    ? DType::f32
+                       : precision == Precision::bf16 ? DType::bf16
+                                                      : DType::f8_e4m3;
+  check(ops.computes_in(needed), ErrorCode::unsupported, "precision {}: {} computes in f32; expected f32 or auto",
+        name(precision), ops.runtime().device_name());
+}
+
+// What to do about it, in words.
+std::string what_fits(const ModelConfigs& configs, ModelOptions options, size_t available) {
+  options.masters = false;
+  for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+    options.precision = precision;
+    if (fits(configs, options, available)) {
+      return fmt::format("precision {} with unmerged adapters would fit", name(precision));
+    }
+  }
+  return "no precision would fit; compute on the cpu";
+}
+
+}  // namespace
+
+size_t weight_bytes(const ModelConfigs& configs, const ModelOptions& options) {
+  const Outline outline(configs, options);
+  return bytes_of(outline.transformer) + bytes_of(outline.others);
+}
+
+ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel& wanted) {
+  const size_t available = ops.runtime().available();
+  ModelOptions options{.precision = wanted.precision.value_or(choose_precision(configs, ops))};
+  check_precision(options.precision, ops);
+  if (options.precision == Precision::f32) return options;
+  options.e4m3_attention = wanted.e4m3_attention.value_or(options.precision == Precision::fp8);
+  options.masters = true;
+  options.masters = wanted.masters.value_or(fits(configs, options, available));
+  check(fits(configs, options, available), ErrorCode::out_of_memory,
+        "{} in {}{} needs {:.1f} GiB and {:.1f} GiB are free on {}; {}", configs.name, name(options.precision),
+        options.masters ? " with merged adapters" : "",
+        static_cast<double>(weight_bytes(configs, options) + kBeside) / kGiB, static_cast<double>(available) / kGiB,
+        ops.runtime().device_name(), what_fits(configs, options, available));
+  return options;
+}
+
+}  // namespace fx

@@ -1,0 +1,26 @@
+// How to hold a model on a device: pure decisions from sizes and what the device can, before anything is loaded.
+#pragma once
+
+#include <optional>
+
+#include "pipeline/model.h"
+
+namespace fx {
+
+// What the user asks for; nothing where the device decides.
+struct WantedModel {
+  std::optional<Precision> precision;
+  std::optional<bool> masters;         // merged adapters: no cost per step, and twice the memory for the weights
+  std::optional<bool> e4m3_attention;
+};
+
+// Device memory of all weights.
+size_t weight_bytes(const ModelConfigs& configs, const ModelOptions& options);
+
+// Precision: f32 where the device computes in nothing else; fp8 for a transformer of a billion parameters or more on a
+// device that multiplies in e4m3; else bf16. Masters where there is room for them. e4m3 attention with fp8.
+// Throws out_of_memory, naming what would fit, when the model does not fit the device, and unsupported for a precision
+// that it does not compute in.
+ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel& wanted);
+
+}  // namespace fx

@@ -1,0 +1,143 @@
+// How a model is to be held follows from its size and from what the device has and can.
+#include "pipeline/plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "backends/make_ops.h"
+#include "support/expect_error.h"
+#include "support/forwarding_ops.h"
+#include "support/golden.h"
+
+namespace fx::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr size_t kBeside = size_t{4} << 30;  // what a plan leaves for everything that is no weight
+
+class Device final : public ForwardingOps {
+ public:
+  // `types` beyond f32; of them, `fast` are in its matrix units.
+  Device(std::vector<DType> types, std::vector<DType> fast, size_t available = size_t{1} << 40)
+      : ForwardingOps(make_reference_ops()),
+        types_(std::move(types)),
+        fast_(std::move(fast)),
+        memory_(inner().runtime(), available) {}
+  Runtime& runtime() override { return memory_; }
+  bool computes_in(DType dtype) const override { return dtype == DType::f32 || std::ranges::count(types_, dtype) > 0; }
+  bool multiplies_in(DType dtype) const override { return std::ranges::count(fast_, dtype) > 0; }
+
+ private:
+  class Memory final : public ForwardingRuntime {
+   public:
+    Memory(Runtime& inner, size_t available) : ForwardingRuntime(inner), available_(available) {}
+    std::string device_name() const override { return "a device"; }
+    size_t available() const override { return available_; }
+
+   private:
+    size_t available_;
+  };
+
+  std::vector<DType> types_, fast_;
+  Memory memory_;
+};
+
+Device hopper(size_t available = size_t{1} << 40) {
+  return {{DType::bf16, DType::f8_e4m3}, {DType::bf16, DType::f8_e4m3}, available};
+}
+Device ampere(size_t available = size_t{1} << 40) { return {{DType::bf16, DType::f8_e4m3}, {DType::bf16}, available}; }
+
+ModelConfigs small() { return read_model_configs(golden_folder() / "tiny-dev" / "model"); }
+
+// 1.07 billion parameters in the transformer.
+ModelConfigs large() {
+  ModelConfigs configs = small();
+  configs.name = "large";
+  configs.flux = FluxConfig();
+  configs.flux.heads = 8;
+  configs.flux.double_blocks = configs.flux.single_blocks = 20;
+  return configs;
+}
+
+size_t need(const ModelConfigs& configs, Precision precision, bool masters) {
+  return weight_bytes(configs, {.precision = precision, .masters = masters}) + kBeside;
+}
+
+TEST(WeightBytes, CountsWhatIsStored) {
+  const ModelConfigs configs = small();
+  const size_t f32 = weight_bytes(configs, {}), bf16 = weight_bytes(configs, {.precision = Precision::bf16});
+  EXPECT_EQ(f32, 2 * bf16);
+  EXPECT_EQ(weight_bytes(configs, {.masters = true}), f32) << "f32 is never merged on the device";
+  // A master is a second copy of each block weight, as large as it in bf16 and twice as large as in e4m3.
+  const size_t copies = weight_bytes(configs, {.precision = Precision::bf16, .masters = true}) - bf16;
+  EXPECT_GT(copies, bf16 / 10);
+  EXPECT_LT(copies, bf16);
+  const size_t fp8 = weight_bytes(configs, {.precision = Precision::fp8, .masters = true});
+  EXPECT_LT(fp8, bf16 + copies);
+  EXPECT_GT(fp8, bf16 + copies / 2) << "and its scales";
+  EXPECT_LT(weight_bytes(configs, {.precision = Precision::fp8}), bf16);
+}
+
+TEST(PlanModel, TakesF32WhereNothingElseIsThere) {
+  Device device({}, {}, 1);  // memory is not asked: a CPU's is virtual
+  for (const ModelConfigs& configs : {small(), large()}) {
+    const ModelOptions options = plan_model(configs, device, {});
+    EXPECT_EQ(options.precision, Precision::f32);
+    EXPECT_FALSE(options.masters || options.e4m3_attention);
+  }
+  const ModelOptions asked = plan_model(small(), device, {.masters = true, .e4m3_attention = true});
+  EXPECT_FALSE(asked.masters || asked.e4m3_attention);
+  for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+    const std::string text =
+        error_of(ErrorCode::unsupported, [&] { plan_model(small(), device, {.precision = precision}); });
+    EXPECT_THAT(text, HasSubstr("precision " + std::string(name(precision))));
+    EXPECT_THAT(text, HasSubstr("a device computes in f32"));
+  }
+}
+
+TEST(PlanModel, ChoosesThePrecisionBySizeAndMatrixUnits) {
+  Device fast = hopper(), old = ampere();
+  EXPECT_EQ(plan_model(small(), fast, {}).precision, Precision::bf16) << "too small for fp8 to be worth it";
+  EXPECT_FALSE(plan_model(small(), fast, {}).e4m3_attention);
+  const ModelOptions options = plan_model(large(), fast, {});
+  EXPECT_EQ(options.precision, Precision::fp8);
+  EXPECT_TRUE(options.masters && options.e4m3_attention);
+  EXPECT_EQ(plan_model(large(), old, {}).precision, Precision::bf16);
+  EXPECT_EQ(plan_model(large(), old, {.precision = Precision::fp8}).precision, Precision::fp8) << "slower, and smaller";
+  EXPECT_EQ(plan_model(small(), fast, {.precision = Precision::f32}).precision, Precision::f32);
+  EXPECT_FALSE(plan_model(large(), fast, {.e4m3_attention = false}).e4m3_attention);
+  EXPECT_TRUE(plan_model(small(), fast, {.e4m3_attention = true}).e4m3_attention);
+}
+
+TEST(PlanModel, KeepsMastersWhereThereIsRoom) {
+  const ModelConfigs configs = large();
+  const size_t with = need(configs, Precision::fp8, true), without = need(configs, Precision::fp8, false);
+  ASSERT_LT(without, with);
+  Device roomy = hopper(with), tight = hopper(with - 1), least = hopper(without);
+  EXPECT_TRUE(plan_model(configs, roomy, {}).masters);
+  EXPECT_FALSE(plan_model(configs, roomy, {.masters = false}).masters);
+  EXPECT_FALSE(plan_model(configs, tight, {}).masters);
+  EXPECT_FALSE(plan_model(configs, least, {}).masters);
+}
+
+TEST(PlanModel, SaysWhatWouldFit) {
+  const ModelConfigs configs = large();
+  Device tight = hopper(need(configs, Precision::fp8, true) - 1);
+  std::string text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight, {.masters = true}); });
+  EXPECT_THAT(text, HasSubstr("large in fp8 with merged adapters needs"));
+  EXPECT_THAT(text, HasSubstr("GiB are free on a device"));
+  EXPECT_THAT(text, HasSubstr("precision bf16 with unmerged adapters would fit"));
+
+  Device small_device = hopper(need(configs, Precision::fp8, false));
+  text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, small_device, {.precision = Precision::bf16}); });
+  EXPECT_THAT(text, HasSubstr("large in bf16 needs"));
+  EXPECT_THAT(text, HasSubstr("precision fp8 with unmerged adapters would fit"));
+
+  Device smaller = hopper(need(configs, Precision::fp8, false) - 1);
+  text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, smaller, {}); });
+  EXPECT_THAT(text, HasSubstr("no precision would fit; compute on the cpu"));
+}
+
+}  // namespace
+}  // namespace fx::test

@@ -1,0 +1,190 @@
+"""fluxswap beside diffusers at the full size of FLUX.1 [dev], with the random weights of random_flux.py.
+
+The truth is diffusers in f32. Against it: diffusers in bf16, the published recipe's FP8 (with bf16 attention, and with attention
+as FlashAttention-3 computes it on e4m3), and fluxswap in bf16 and FP8, which runs in the background meanwhile. Everything gets
+the same noise and embeddings. Errors are norms of differences over norms, of the transformer's output of one step and of
+latents minus noise; of both also for (with adapters minus without).
+
+Every stage stops when its time is used up, and the tables have what there is: parity.md and parity.json in --out, rewritten after
+each stage; truth-*.safetensors for --truth of a later run. Exit status 1 if a verdict fails or is missing.
+
+    python parity_full.py --model FOLDER --fluxswap PROGRAM --out OUT
+    python parity_full.py --model TINY --fluxswap PROGRAM --out OUT --device cpu --fluxswap-precisions f32 --sizes 64x64 96x64
+"""
+
+import argparse
+import datetime
+import pathlib
+import sys
+import time
+
+import torch
+
+import parity_report
+import parity_truth
+from diffusers_side import Diffusers
+from fluxswap_side import Fluxswap
+from parity_cases import CASES, GUIDANCE, TIMESTEP, Job, fingerprint, make_inputs, ordered_jobs, slice_modules
+from parity_mistakes import MISTAKES
+
+START = time.time()
+STAGES = {"bf16": "diffusers bf16", "recipe fp8": "recipe fp8", "recipe fp8 + fa3": "recipe fp8 + fa3"}  # precision: column
+HEADROOM_FOR_TWO = 120 << 30  # bytes of a GPU on which two processes of fluxswap fit beside the Python side
+
+
+def say(*words):
+    print(f"[{time.time() - START:6.1f}s]", *words, flush=True)
+
+
+class Comparison:
+    def __init__(self, options):
+        self.options = options
+        self.sizes = [tuple(int(side) for side in size.split("x")) for size in options.sizes]
+        self.jobs = ordered_jobs(options.cases, self.sizes, options.steps, options.depth)
+        self.inputs = {size: make_inputs(options.model, size, options.text_tokens) for size in self.sizes}
+        self.adapters = {file.stem: file for file in sorted((options.model / "loras").glob("*.safetensors"))}
+        self.planted = [job for job in self.jobs if job[:2] == ("none", self.sizes[0]) and job.steps <= 4]
+        self.strong = Job("r32x8", self.sizes[0], 0)
+        self.slices = dict.fromkeys(slice_modules(options.model), self.strong) if self.strong in self.jobs else {}
+        self.values = {"f32": {}, **{column: {} for column in STAGES.values()}}
+        self.values |= {f"fluxswap {precision}": {} for precision in options.fluxswap_precisions}
+        self.deadline = START + options.budget
+        about = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "model": fingerprint(options.model),
+                 "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu", "torch": torch.__version__}
+        noise = {size: tensors["latents"] for size, tensors in self.inputs.items()}
+        self.report = parity_report.Report(self.values, noise, self.slices, about)
+        self.fluxswap = Fluxswap(options.fluxswap, options.device, options.model, self.adapters, self.inputs, self.deadline, say)
+
+    def run(self):
+        options = self.options
+        self.fluxswap.start(self.jobs, options.fluxswap_precisions if options.fluxswap else [], self.workers())
+        self.values["f32"] |= parity_truth.load(options.truth, options.model, self.jobs, self.slices, say)
+        side = Diffusers(options.model, options.device, self.adapters)
+        say("diffusers: model loaded")
+        self.stage(side, "f32", "f32", options.truth_budget)
+        parity_truth.save(options.out, options.model, self.values["f32"])
+        for precision, column in STAGES.items():
+            if precision in options.stages:
+                self.stage(side, precision, column, options.stage_budget)
+        del side
+        say("waiting for fluxswap")
+        left = self.fluxswap.wait()
+        if left:
+            say(f"out of time: {left} jobs of fluxswap not begun")
+        return self.write()
+
+    def workers(self):
+        if self.options.workers:
+            return self.options.workers
+        return 2 if self.options.device == "cuda" and torch.cuda.get_device_properties(0).total_memory > HEADROOM_FOR_TWO else 1
+
+    def stage(self, side, precision, column, budget):
+        begin, values = time.time(), self.values[column]
+        missing = [job for job in self.jobs if job not in values]
+        if missing or precision != "f32":
+            side.use(precision)
+        limit = min(begin + budget, self.deadline)
+        for job in missing:
+            if time.time() > limit:
+                say(f"{column}: budget used up before", job)
+                break
+            start = time.time()
+            values[job] = self.compute(side, job)
+            say(f"{column}:", job, f"{time.time() - start:.1f} s")
+            if job == self.strong and precision in ("f32", "bf16"):
+                self.leave_slices_out(side, precision)
+            if precision == "bf16" and job in self.planted:
+                self.plant_mistakes(side, job)
+        self.write()
+
+    def compute(self, side, job):
+        if job.steps:
+            return side.sample(CASES[job.case], job.size, self.inputs[job.size], job.steps, GUIDANCE)
+        return side.output(CASES[job.case], job.size, self.inputs[job.size], TIMESTEP, GUIDANCE)
+
+    def leave_slices_out(self, side, precision):
+        """The truth learns what each slice does; in bf16 it is a planted mistake."""
+        for name in self.slices:
+            with side.without_slice("all-r32", name):
+                value = self.compute(side, self.strong)
+            if precision == "f32":
+                self.values["f32"][name] = value
+            else:
+                self.report.mistakes.append((name, self.strong, value))
+
+    def plant_mistakes(self, side, job):
+        noise = self.inputs[job.size]["latents"] if job.steps else 0
+        right = self.values["diffusers bf16"][job]
+        if job not in self.values["f32"]:
+            return
+        for mistake in MISTAKES:
+            with mistake(side.pipe.transformer):
+                self.report.mistakes.append((mistake.__name__, job, self.compute(side, job) - noise))
+        if self.options.device == "cuda" and not torch.equal(self.compute(side, job), right):
+            say("warning: diffusers bf16 gives other bits after the planted mistakes; one was not taken back, or it is not deterministic")
+        side.exact_time = False
+        rounded = "control: time and guidance rounded to bf16, as diffusers does"
+        self.report.mistakes.append((rounded, job, self.compute(side, job) - noise))
+        side.exact_time = True
+
+    def write(self):
+        for (precision, job), value in list(self.fluxswap.results.items()):
+            self.values[f"fluxswap {precision}"][job] = value
+        self.report.about["errors"] = {f"{precision} {job}": text for (precision, job), text in self.fluxswap.errors.items()}
+        return parity_report.write(self.report, self.options.out)
+
+
+def self_test(options):
+    """The truth is what diffusers computes with weights held in f32."""
+    from diffusers import FluxTransformer2DModel
+    size = tuple(int(side) for side in options.sizes[0].split("x"))
+    inputs = make_inputs(options.model, size, options.text_tokens)
+    side = Diffusers(options.model, options.device, {})
+    side.use("f32")
+    mine = side.output({}, size, inputs, TIMESTEP, GUIDANCE)
+    side.pipe.transformer = FluxTransformer2DModel.from_pretrained(options.model / "transformer", torch_dtype=torch.float32).to(options.device)
+    theirs = side.output({}, size, inputs, TIMESTEP, GUIDANCE)
+    error = parity_report.relative(mine, theirs)
+    print(f"self-test: relative difference {error:.1e}")
+    assert error < 1e-5
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=pathlib.Path, required=True, help="folder that random_flux.py wrote")
+    parser.add_argument("--fluxswap", type=pathlib.Path, help="program to compare; without it only the Python side runs")
+    parser.add_argument("--fluxswap-precisions", nargs="*", default=["bf16", "fp8"], metavar="P", help="default bf16 fp8")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for tables and truth")
+    parser.add_argument("--truth", type=pathlib.Path, help="folder with truth-*.safetensors of an earlier run")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="adapters (default: all)")
+    parser.add_argument("--sizes", nargs="+", default=["1024x1024", "768x1344"], metavar="WxH", help="most important first")
+    parser.add_argument("--steps", nargs="+", type=int, default=[0, 4, 28], help="0 is the output of one step (default 0 4 28)")
+    parser.add_argument("--depth", type=int, default=2, help="how many steps aside of the most telling comparison to go (default 2; all: 4)")
+    parser.add_argument("--stages", nargs="*", choices=list(STAGES), default=list(STAGES), help="of the Python side, besides f32")
+    parser.add_argument("--text-tokens", type=int, default=512)
+    parser.add_argument("--workers", type=int, default=0, help="processes of fluxswap at a time (default: what the GPU's memory allows)")
+    parser.add_argument("--budget", type=float, default=540, help="seconds for everything (default 540)")
+    parser.add_argument("--truth-budget", type=float, default=280, help="seconds for f32 (default 280)")
+    parser.add_argument("--stage-budget", type=float, default=70, help="seconds for each other stage of the Python side (default 70)")
+    parser.add_argument("--self-test", action="store_true", help="only prove that the truth is diffusers' f32 (small models)")
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    if options.self_test:
+        return self_test(options)
+    if "none" not in options.cases:
+        options.cases = ["none", *options.cases]  # nothing can be said about adapters without it
+    verdicts = Comparison(options).run()
+    print((options.out / "parity.md").read_text())
+    say("verdicts:", ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())) or "none")
+    # What was not compared proves nothing.
+    return 0 if verdicts["pass"] and not (verdicts["FAIL"] or verdicts["missing"] or verdicts["NOT SEEN"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
