@@ -21,11 +21,11 @@ std::vector<int32_t> some_ids(int64_t count, int64_t vocab) {
 void encode(Ops& ops, const Model& model, bool t5, int64_t tokens) {
   Arena arena(ops.runtime());
   if (t5) {
-    model.t5.forward(ops, some_ids(tokens, model.configs.t5.vocab), arena.f32({1, tokens, model.configs.t5.hidden}));
+    model.t5.forward(ops, some_ids(tokens, model.configs.t5.vocab), arena.allocate(model.t5_params.activations(), {1, tokens, model.configs.t5.hidden}));
   } else {
     std::vector<int32_t> ids = some_ids(tokens, model.configs.clip.vocab);
     ids.back() = static_cast<int32_t>(model.configs.clip.eos_token);
-    model.clip.forward(ops, ids, arena.f32({1, 1, model.configs.clip.hidden}));
+    model.clip.forward(ops, ids, arena.allocate(model.clip_params.activations(), {1, 1, model.configs.clip.hidden}));
   }
   ops.runtime().synchronize();
 }
