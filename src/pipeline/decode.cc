@@ -112,13 +112,14 @@ class Decoding {
 
 }  // namespace
 
+size_t decode_bytes(DType dtype) { return dtype == DType::f32 ? SIZE_MAX : size_t{1800} << 20; }
+
 Image decode_picture(Ops& ops, const Model& model, const HostTensor& latents, int64_t width, int64_t height, Taps* taps,
                      size_t most_bytes) {
   Decoding decoding(ops, model, latents, width, height);
   const int64_t factor = model.configs.vae.factor();
   const DType dtype = model.vae_params.activations();
-  // A CPU has the memory, and what it gives is the yardstick.
-  if (dtype == DType::f32 || model.decoder.bytes(height / factor, width / factor, dtype) <= most_bytes) {
+  if (model.decoder.bytes(height / factor, width / factor, dtype) <= most_bytes) {
     return decoding.whole(taps);
   }
   int64_t largest = std::min(height, width) / factor;

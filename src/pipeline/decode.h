@@ -7,11 +7,12 @@
 
 namespace fx {
 
-// Device memory that the decoder's pictures may take together; 1024 x 1024 pixels in bf16 are decoded whole.
-inline constexpr size_t kDecodeBytes = size_t{1800} << 20;
+// Device memory that the decoder's pictures may take together by default: 1024 x 1024 pixels in bf16 are decoded whole, and so
+// is everything in f32, which is the yardstick.
+size_t decode_bytes(DType dtype);
 
 // Packed latents (1, I, C) -> RGB. Throws device when a pixel is not finite.
 Image decode_picture(Ops& ops, const Model& model, const HostTensor& latents, int64_t width, int64_t height, Taps* taps,
-                     size_t most_bytes = kDecodeBytes);
+                     size_t most_bytes);
 
 }  // namespace fx

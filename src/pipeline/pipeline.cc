@@ -57,7 +57,7 @@ Conditions Pipeline::encode(const std::string& prompt, int max_sequence_length, 
 }
 
 Image Pipeline::decode(const HostTensor& latents, int64_t width, int64_t height, Taps* taps) {
-  return decode_picture(ops_, model_, latents, width, height, taps);
+  return decode_picture(ops_, model_, latents, width, height, taps, decode_bytes(model_.vae_params.activations()));
 }
 
 Picture Pipeline::generate(const Request& wanted, const ProgressCallback& progress, std::span<const Phase> phases) {

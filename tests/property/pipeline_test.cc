@@ -7,6 +7,8 @@
 
 #include "core/error.h"
 #include "golden/golden_run.h"
+#include "pipeline/decode.h"
+#include "support/random.h"
 
 namespace fx::test {
 namespace {
@@ -135,6 +137,32 @@ TEST_P(PipelineProperties, NotFiniteLatentsAreNoPicture) {
 TEST_P(PipelineProperties, OverflowIsAnError) {
   EXPECT_THROW(latents_with({adapter("all-linears", 1e30f)}), Error);
   engine_->use_adapters({});
+}
+
+// Group norms and attention see a tile instead of the whole, so pictures differ a little; a seam or a misplaced tile would
+// be far outside of it.
+TEST(Decoding, TilesMakeNearlyTheSamePicture) {
+  Engine& engine = engine_for("demo", "cpu");
+  const Model& model = engine.model();
+  const int64_t multiple = model.configs.size_multiple(), rows = 48, columns = 40;
+  HostTensor latents{"latents", {1, rows * columns, model.configs.flux.in_channels}, {}};
+  latents.values.resize(static_cast<size_t>(latents.shape.count()));
+  Rng rng("tiles");
+  rng.fill_normal(latents.values, 1, 0);
+  const auto decode = [&](size_t most_bytes) {
+    return decode_picture(engine.ops(), model, latents, columns * multiple, rows * multiple, nullptr, most_bytes).rgb;
+  };
+  const auto whole = decode(SIZE_MAX);
+  const auto tiled = decode(model.decoder.bytes(48, 48, DType::f32));
+  ASSERT_EQ(tiled.size(), whole.size());
+  double difference = 0, spread = 0, mean = 0;
+  for (const uint8_t value : whole) mean += value / static_cast<double>(whole.size());
+  for (size_t i = 0; i < whole.size(); ++i) {
+    difference += (whole[i] - tiled[i]) * (whole[i] - tiled[i]);
+    spread += (whole[i] - mean) * (whole[i] - mean);
+  }
+  EXPECT_GT(difference, 0) << "not decoded in tiles";
+  EXPECT_LT(difference / spread, 0.02);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, PipelineProperties, testing::ValuesIn(model_ways()), way_name);

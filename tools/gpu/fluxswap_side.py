@@ -48,8 +48,11 @@ class Fluxswap:
 
     def command(self, precision, job, out):
         width, height = job.size
+        precision, _, mode = precision.partition("-")  # "fp8-unmerged"
         common = ["--model", self.model, "--device", self.device, "--precision", precision, "--width", width, "--height", height,
                   "--guidance", GUIDANCE]
+        if mode:
+            common += ["--adapter-mode", mode]
         for name, scale in CASES[job.case].items():
             common += ["--lora", f"{self.adapters[name]}:{scale}"]
         if job.steps == 0:
