@@ -29,7 +29,10 @@ CudaOptions cuda_options() {
   return options;
 }
 
+// One that the user has not hidden.
 bool has_nvidia_gpu() {
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (visible && (*visible == '\0' || *visible == '-')) return false;
   std::error_code ignored;
   return std::filesystem::exists("/dev/nvidiactl", ignored);
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -8,13 +9,13 @@
 namespace fx {
 namespace {
 
-constexpr int64_t kDrawn = int64_t{1} << 22;
+constexpr int64_t kMostDrawn = int64_t{1} << 22;
 
 // Fills `target` with the drawn values, again and again; the start differs from one parameter to the next.
 void repeat(Ops& ops, const Tensor& drawn, int64_t start, const Tensor& target) {
   const Tensor flat(target.raw(), target.dtype(), {target.count()});
   for (int64_t done = 0; done < flat.size(0);) {
-    const int64_t count = std::min(flat.size(0) - done, kDrawn - start);
+    const int64_t count = std::min(flat.size(0) - done, drawn.size(0) - start);
     ops.copy({.x = drawn.slice(0, start, start + count), .y = flat.slice(0, done, done + count)});
     done += count;
     start = 0;
@@ -26,13 +27,16 @@ void repeat(Ops& ops, const Tensor& drawn, int64_t start, const Tensor& target) 
 void fill_random(Ops& ops, ParamStore& store, uint64_t seed) {
   std::mt19937_64 engine(seed);
   std::normal_distribution<float> normal;
-  std::vector<float> values(kDrawn);
+  int64_t largest = 1;
+  for (const Param& param : store.params()) largest = std::max(largest, param.tensor.count());
+  const int64_t drawn_values = std::min(largest, kMostDrawn);
+  std::vector<float> values(static_cast<size_t>(drawn_values));
   Runtime& runtime = ops.runtime();
   const DType dtype = store.activations();
   // Near 1 for norms, small for biases, and for each width that weights have, 1 / sqrt(width).
   const auto draw = [&](float mean, float deviation) {
     for (float& value : values) value = mean + deviation * normal(engine);
-    Buffer drawn(runtime, dtype, {kDrawn});
+    Buffer drawn(runtime, dtype, {drawn_values});
     upload(ops, values, drawn.tensor());
     return drawn;
   };
@@ -40,7 +44,7 @@ void fill_random(Ops& ops, ParamStore& store, uint64_t seed) {
   std::map<int64_t, Buffer> weights;
   int64_t start = 0;
   for (const Param& param : store.params()) {
-    start = (start + 977) % kDrawn;
+    start = (start + 977) % drawn_values;
     const int64_t width = param.tensor.rank() > 1 ? param.tensor.count() / param.tensor.size(0) : 0;
     const bool bias = param.name.ends_with("bias");
     if (width > 0 && !weights.contains(width)) {

@@ -39,6 +39,7 @@ void limit(int resource, long value) {
   if (!options.folder.empty() && ::chdir(options.folder.c_str()) != 0) ::_exit(126);
   limit(RLIMIT_FSIZE, options.max_file_size);
   limit(RLIMIT_AS, options.max_memory);
+  ::setenv("CUDA_VISIBLE_DEVICES", "", 1);  // pictures are compared with those of the CPU
   ::execv(FLUXSWAP_BINARY, arguments);
   ::_exit(127);
 }
