@@ -10,8 +10,9 @@ namespace {
 
 constexpr int kVector = 8;
 constexpr int kMostThreads = 512;
-constexpr int kMaxima = 256;  // blocks that search for the largest value
-constexpr int kRows = 4;      // that a thread reads before it uses the first
+constexpr int kMaxima = 1024;  // most blocks that search for the largest value
+constexpr int kRows = 4;       // that a thread reads before it uses the first
+constexpr int kSearchRows = 2 * kRows;
 constexpr int64_t kAlignment = 256;
 
 // On the device, written anew by each call.
@@ -30,20 +31,32 @@ __device__ bf16* entry(const RowsOf<bf16>& rows, int64_t batch, int64_t row) {
   return rows.base + batch * rows.batch_stride + row * rows.row_stride;
 }
 
-// Grid: kMaxima; a thread for each group of a row, or for some of them.
+// Of eight values.
+__device__ float largest_magnitude(const uint32_t (&words)[kVector / 2]) {
+  float largest = 0;
+#pragma unroll
+  for (const uint32_t word : words) {
+    const float2 pair = unpack<bf16>(word);
+    largest = fmaxf(largest, fmaxf(fabsf(pair.x), fabsf(pair.y)));
+  }
+  return largest;
+}
+
+// Each block takes `rows` rows; a thread takes one group of each row, or some of them.
 __global__ void __launch_bounds__(kMostThreads)
-    largest_value_kernel(RowsOf<bf16> v, int64_t batch, int channels, float* maxima) {
+    largest_value_kernel(RowsOf<bf16> v, int64_t batch, int64_t rows, int channels, float* maxima) {
+  const int64_t begin = blockIdx.x * rows, end = min(begin + rows, v.per_batch);
   float largest = 0;
   for (int64_t b = 0; b < batch; ++b) {
     for (int c = threadIdx.x * kVector; c < channels; c += blockDim.x * kVector) {
-      for (int64_t row = blockIdx.x; row < v.per_batch; row += kRows * kMaxima) {
-        float x[kRows][kVector] = {};
+      for (int64_t row = begin; row < end; row += kRows) {
+        uint32_t words[kRows][kVector / 2];
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
-          if (row + r * kMaxima < v.per_batch) load(entry(v, b, row + r * kMaxima) + c, x[r]);
+          load_words(entry(v, b, min(row + r, end - 1)) + c, words[r]);  // spare ones read a row again
         }
 #pragma unroll
-        for (int i = 0; i < kRows * kVector; ++i) largest = fmaxf(largest, fabsf(x[i / kVector][i % kVector]));
+        for (int r = 0; r < kRows; ++r) largest = fmaxf(largest, largest_magnitude(words[r]));
       }
     }
   }
@@ -52,20 +65,34 @@ __global__ void __launch_bounds__(kMostThreads)
 }
 
 // What values are multiplied by. All threads of a block take part.
-__device__ float value_scale(const float* maxima) {
+__device__ float value_scale(const float* maxima, int count) {
   float largest = 0;
-  for (int i = threadIdx.x; i < kMaxima; i += blockDim.x) largest = fmaxf(largest, maxima[i]);
+  for (int i = threadIdx.x; i < count; i += blockDim.x) largest = fmaxf(largest, maxima[i]);
   return inverse_scale(row_scale(block_reduce(largest, Maximum())));
 }
 
 // Grid: (blocks of kRows tokens, B, parts): q, k, v, or v alone. Each row of `narrow` has its parts one after the other.
+// The last rows come first: the search for the largest value has just read them.
 __global__ void __launch_bounds__(kMostThreads)
-    quantize_kernel(RowsOf<bf16> q, RowsOf<bf16> k, RowsOf<bf16> v, int channels, Numbers* numbers, uint8_t* narrow) {
+    quantize_kernel(RowsOf<bf16> q, RowsOf<bf16> k, RowsOf<bf16> v, int channels, Numbers* numbers, int maxima,
+                    uint8_t* narrow) {
   const int parts = gridDim.z, which = blockIdx.z + 3 - parts;
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kRows, batch = blockIdx.y;
+  const int64_t first = static_cast<int64_t>(gridDim.x - 1 - blockIdx.x) * kRows, batch = blockIdx.y;
+  const RowsOf<bf16> x = which == 0 ? q : which == 1 ? k : v;
+  const int rows = static_cast<int>(min(static_cast<int64_t>(kRows), x.per_batch - first));
+  uint8_t* out = narrow + ((batch * x.per_batch + first) * parts + blockIdx.z) * channels;
+  uint32_t words[kRows][kVector / 2];
+  const auto read = [&](int c) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      load_words(entry(x, batch, first + min(r, rows - 1)) + c, words[r]);  // all at once; spare ones read a row again
+    }
+  };
+  int c = threadIdx.x * kVector;
+  if (c < channels) read(c);  // on its way while the scale is found
   float scale = 1;
   if (which == 2) {
-    scale = value_scale(numbers->maxima);
+    scale = value_scale(numbers->maxima, maxima);
     if (blockIdx.x == 0 && batch == 0 && threadIdx.x == 0) {
       numbers->one.value = 1;
       numbers->descale_v.value = inverse_scale(scale);
@@ -74,23 +101,22 @@ __global__ void __launch_bounds__(kMostThreads)
       numbers->scale_v.value = scale;
     }
   }
-  const RowsOf<bf16> x = which == 0 ? q : which == 1 ? k : v;
-  const int rows = static_cast<int>(min(static_cast<int64_t>(kRows), x.per_batch - first));
-  uint8_t* out = narrow + ((batch * x.per_batch + first) * parts + blockIdx.z) * channels;
-  for (int c = threadIdx.x * kVector; c < channels; c += blockDim.x * kVector) {
-    float value[kRows][kVector];
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      load(entry(x, batch, first + min(r, rows - 1)) + c, value[r]);  // all at once; spare ones read a row again
-    }
+  while (c < channels) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       if (r >= rows) break;
-      const float(&f)[kVector] = value[r];
+      float f[kVector];
+#pragma unroll
+      for (int i = 0; i < kVector; i += 2) {
+        const float2 pair = unpack<bf16>(words[r][i / 2]);
+        f[i] = pair.x * scale;
+        f[i + 1] = pair.y * scale;
+      }
       *reinterpret_cast<uint2*>(out + static_cast<int64_t>(r) * parts * channels + c) =
-          make_uint2(to_e4m3x4(f[0] * scale, f[1] * scale, f[2] * scale, f[3] * scale),
-                     to_e4m3x4(f[4] * scale, f[5] * scale, f[6] * scale, f[7] * scale));
+          make_uint2(to_e4m3x4(f[0], f[1], f[2], f[3]), to_e4m3x4(f[4], f[5], f[6], f[7]));
     }
+    c += static_cast<int>(blockDim.x) * kVector;
+    if (c < channels) read(c);
   }
 }
 
@@ -191,12 +217,14 @@ void E4m3Attention::quantize(cudaStream_t stream) const {
   auto* numbers = reinterpret_cast<Numbers*>(numbers_);
   const unsigned threads = threads_for(channels_);
   const auto channels = static_cast<int>(channels_);
-  largest_value_kernel<<<kMaxima, threads, 0, stream>>>(RowsOf<bf16>(args_.v), batch_, channels, numbers->maxima);
+  const int64_t rows = kSearchRows * ceil_div(tokens_, kSearchRows * kMaxima);  // of a block that searches
+  const auto maxima = static_cast<unsigned>(ceil_div(tokens_, rows));
+  largest_value_kernel<<<maxima, threads, 0, stream>>>(RowsOf<bf16>(args_.v), batch_, rows, channels, numbers->maxima);
   check_launch("attention: largest value");
   const dim3 grid(static_cast<unsigned>(ceil_div(tokens_, kRows)), static_cast<unsigned>(batch_),
                   static_cast<unsigned>(parts_));
   quantize_kernel<<<grid, threads, 0, stream>>>(RowsOf<bf16>(args_.q), RowsOf<bf16>(args_.k), RowsOf<bf16>(args_.v),
-                                                channels, numbers, narrow_);
+                                                channels, numbers, static_cast<int>(maxima), narrow_);
   check_launch("attention: to e4m3");
 }
 

@@ -1,9 +1,12 @@
 // Norms over channels. One block takes a row and holds it in registers, so memory is read once and statistics are still
-// taken in two passes.
+// taken in two passes. Modulated rows of wide models have a kernel of their own (ln_modulate_rows.cuh).
+#include <algorithm>
+
 #include "backends/cuda/cuda_error.h"
 #include "backends/cuda/cuda_ops.h"
 #include "backends/cuda/device_math.cuh"
 #include "backends/cuda/device_view.cuh"
+#include "backends/cuda/ln_modulate_rows.cuh"
 #include "backends/cuda/quantize.cuh"
 
 namespace fx::cuda {
@@ -58,15 +61,6 @@ struct Held {
       for (int i = 0; i < n; ++i) v[i] = (v[i] - mean) * inverse;
     });
   }
-};
-
-// (B, L): where the scale of each row goes.
-struct RowScales {
-  float* base = nullptr;
-  int64_t batch_stride = 0, row_stride = 0;
-
-  RowScales() = default;
-  explicit RowScales(const Tensor& t) : base(t.f32()), batch_stride(t.stride(0)), row_stride(t.stride(1)) {}
 };
 
 // `Out` is T, or uint8_t for e4m3 with one scale for each row.
@@ -150,11 +144,29 @@ struct RowLaunch {
   }
 };
 
+// As many blocks as the device holds at once, or one for each row.
+template <class Out>
+void ln_modulate_rows(const LnModulateArgs& a, const RowScales& y_scale, DeviceFault* fault, cudaStream_t stream) {
+  int device = 0, multiprocessors = 0;
+  check_cuda(cudaGetDevice(&device), "ln_modulate");
+  check_cuda(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "ln_modulate");
+  const int64_t batch = a.x.size(0), rows = a.x.size(1);
+  const int64_t blocks = std::min(rows, ceil_div(int64_t{kRowBlocks} * multiprocessors, batch));
+  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(batch));
+  ln_modulate_rows_kernel<<<grid, kRowThreads, 0, stream>>>(RowsOf<bf16>(a.x), StepRows(a.shift), StepRows(a.scale),
+                                                            RowsOf<Out>(a.y), y_scale, a.eps, fault);
+}
+
 }  // namespace
 
 void CudaOps::do_ln_modulate(const LnModulateArgs& a) {
   if (a.x.count() == 0) return;
   const bool wide = fit_vectors(kVector, a.x, a.y, a.shift.table, a.scale.table);
+  if (wide && a.x.dtype() == DType::bf16 && a.x.size(2) == kRowChannels) {
+    if (a.y.dtype() == DType::f8_e4m3) ln_modulate_rows<uint8_t>(a, RowScales(a.y_scale), fault(), stream());
+    else ln_modulate_rows<bf16>(a, RowScales(), fault(), stream());
+    return check_launch("ln_modulate");
+  }
   dispatch<kVector>(a.x.dtype(), wide, [&](auto type, auto width) {
     using T = typename decltype(type)::type;
     constexpr int n = decltype(width)::value;

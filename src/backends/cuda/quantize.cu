@@ -74,8 +74,10 @@ template <class T, int n>
 __global__ void __launch_bounds__(kMostThreads)
     quantize_packs_kernel(RowsOf<T> x, int packs, uint8_t* y, float* scales, Fold fold, DeviceFault* fault) {
   if (blockIdx.x < fold.blocks) return fold.run(fault);
-  const int64_t row = blockIdx.x - fold.blocks;
-  const auto* from = reinterpret_cast<const Pack<T>*>(x[row]);
+  const unsigned row = blockIdx.x - fold.blocks, per_batch = static_cast<unsigned>(x.per_batch);
+  const unsigned batch = row / per_batch;  // 32 bits: a division of 64 costs as much as eight values do
+  const auto* from =
+      reinterpret_cast<const Pack<T>*>(x.base + batch * x.batch_stride + (row - batch * per_batch) * x.row_stride);
   Pack<T> kept[n];
   float largest = 0.0f;
 #pragma unroll
@@ -94,7 +96,7 @@ __global__ void __launch_bounds__(kMostThreads)
   const float scale = row_scale(block_reduce(largest, Maximum()));
   const float inverse = inverse_scale(scale);
   if (threadIdx.x == 0) scales[row] = scale;
-  auto* to = reinterpret_cast<uint2*>(y) + row * packs;
+  auto* to = reinterpret_cast<uint2*>(y) + static_cast<int64_t>(row) * packs;
 #pragma unroll
   for (int i = 0; i < n; ++i) {
     const int at = static_cast<int>(threadIdx.x + i * blockDim.x);
@@ -136,7 +138,8 @@ struct Quantization {
 
   unsigned blocks(const Fold& fold) const { return static_cast<unsigned>(x.size(0) * x.size(1)) + fold.blocks; }
 
-  // `n` packs for each thread, in as few warps as that takes.
+  // `n` packs for each thread, in as few warps as that takes: all are read before the first is used, and what a block does
+  // once costs each of its warps the same.
   template <class T, int n>
   void packs() const {
     const int packs = static_cast<int>(x.size(2) / kPack);
@@ -147,12 +150,12 @@ struct Quantization {
 
   template <class T>
   void run() const {
-    const int64_t packs_of_thread = ceil_div(x.size(2), int64_t{kPack} * kMostThreads);
+    const int64_t packs_of_row = x.size(2) / kPack;
     const bool whole = fits_vectors(kPack, x) && reinterpret_cast<uintptr_t>(y) % kPack == 0;
-    if (whole && packs_of_thread <= 1) return packs<T, 1>();
-    if (whole && packs_of_thread <= 2) return packs<T, 2>();
-    if (whole && packs_of_thread <= 4) return packs<T, 4>();
-    if (whole && packs_of_thread <= 8) return packs<T, 8>();
+    if (whole && packs_of_row <= kWarp) return packs<T, 1>();
+    if (whole && packs_of_row <= 2 * kWarp) return packs<T, 2>();
+    if (whole && packs_of_row <= 4 * kMostThreads) return packs<T, 4>();
+    if (whole && packs_of_row <= 8 * kMostThreads) return packs<T, 8>();
     const Fold fold(gate_fold, kThreads);
     quantize_values_kernel<T><<<blocks(fold), kThreads, 0, stream>>>(RowsOf<T>(x), x.size(2), y, scale, fold, fault);
   }
