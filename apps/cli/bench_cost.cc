@@ -71,11 +71,12 @@ OpCost cost_of(const LinearArgs& args) {
   }
   if (args.add) name += args.gate.defined() ? ", gated sum" : ", sum";
   if (args.lora.defined()) name += fmt::format(", adapter room {}", args.lora.a.size(0));
+  if (args.weight_front.defined()) name += fmt::format(", front {}", args.weight_front.size(1));
   const double outputs = bytes_of({args.outputs[0].y, args.outputs[1].y});
   return {.name = std::move(name),
           .flops = 2.0 * as_double(rows) * as_double(in) * as_double(out),
           .bytes = bytes_of({args.x, args.x_scale, args.weight, args.weight_scale, args.bias, args.lora.a, args.lora.b,
-                             row_of(args.gate)}) +
+                             row_of(args.gate), args.x_front, args.weight_front}) +
                    outputs * (args.add ? 2 : 1),
           .ceiling = products_in(args.weight_only ? DType::bf16 : args.weight.dtype())};
 }
@@ -102,6 +103,10 @@ OpCost cost_of(const Conv2dArgs& args) {
 
 OpCost cost_of(const MergeLoraArgs& args) {
   return cost_of("merge_lora", {args.base, args.lora.a, args.lora.b}, {args.weight, args.weight_scale});
+}
+
+OpCost cost_of(const FoldLoraArgs& args) {
+  return cost_of("fold_lora", {args.weight_scale, args.lora.a, args.lora.b}, {args.weight_front});
 }
 
 OpCost cost_of(const QkNormRopeArgs& args) {

@@ -35,6 +35,7 @@ OpCost cost_of(const LinearArgs& args);
 OpCost cost_of(const AttentionArgs& args);
 OpCost cost_of(const Conv2dArgs& args);
 OpCost cost_of(const MergeLoraArgs& args);
+OpCost cost_of(const FoldLoraArgs& args);
 OpCost cost_of(const QkNormRopeArgs& args);
 OpCost cost_of(const EmbedRowsArgs& args);
 // Operations that read these tensors and write those.

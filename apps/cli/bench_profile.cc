@@ -65,6 +65,7 @@ void ProfilingOps::do_quantize_rows(const QuantizeRowsArgs& args) {
   time(&Ops::quantize_rows, args, cost_of("quantize_rows", {args.x}, {args.y, args.scale}));
 }
 void ProfilingOps::do_merge_lora(const MergeLoraArgs& args) { time(&Ops::merge_lora, args, cost_of(args)); }
+void ProfilingOps::do_fold_lora(const FoldLoraArgs& args) { time(&Ops::fold_lora, args, cost_of(args)); }
 void ProfilingOps::do_ln_modulate(const LnModulateArgs& args) {
   time(&Ops::ln_modulate, args,
        cost_of("ln_modulate", {args.x, row_of(args.shift), row_of(args.scale)}, {args.y, args.y_scale}));

@@ -37,6 +37,7 @@ class ProfilingOps final : public Ops {
   void do_conv2d(const Conv2dArgs& args) override;
   void do_quantize_rows(const QuantizeRowsArgs& args) override;
   void do_merge_lora(const MergeLoraArgs& args) override;
+  void do_fold_lora(const FoldLoraArgs& args) override;
   void do_ln_modulate(const LnModulateArgs& args) override;
   void do_layer_norm(const LayerNormArgs& args) override;
   void do_rms_norm(const RmsNormArgs& args) override;

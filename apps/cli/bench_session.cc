@@ -19,8 +19,11 @@ HostTensor random_tensor(const std::string& name, const Shape& shape, uint64_t s
 }
 
 std::unique_ptr<Engine> make_engine(const BenchOptions& options, const BenchRow& row, std::unique_ptr<Ops> ops) {
-  auto model = make_bench_model(
-      *ops, options, {.precision = row.precision, .masters = row.merged, .e4m3_attention = row.e4m3_attention});
+  auto model = make_bench_model(*ops, options,
+                                {.precision = row.precision,
+                                 .masters = row.merged,
+                                 .e4m3_attention = row.e4m3_attention,
+                                 .lora_ranks = row.reserved ? kLargestRank : 0});
   auto engine = std::make_unique<Engine>(std::move(ops), std::move(model));
   if (row.reserved) engine->reserve_rank(kLargestRank);
   engine->pipeline().denoiser().use_recordings(row.recorded);

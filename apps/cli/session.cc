@@ -53,7 +53,8 @@ std::optional<bool> choice(const std::string& word, const std::string& yes) {
 
 WantedModel wanted_model(const EngineOptions& options) {
   WantedModel wanted{.masters = choice(options.adapter_mode, "merged"),
-                     .e4m3_attention = choice(options.attention, "e4m3")};
+                     .e4m3_attention = choice(options.attention, "e4m3"),
+                     .lora_ranks = options.max_rank};
   for (const Precision precision : {Precision::f32, Precision::bf16, Precision::fp8}) {
     if (options.precision == name(precision)) wanted.precision = precision;
   }

@@ -74,6 +74,13 @@ class Plan {
 
 }  // namespace
 
+void clear_fronts(Ops& ops, const ParamStore& store) {
+  for (const Param& param : store.params()) {
+    if (param.front.defined())
+      ops.fold_lora({.lora = {}, .weight_scale = param.scale, .weight_front = param.front, .room = {}});
+  }
+}
+
 void bind_params(Ops& ops, ParamStore& store, const TensorSource& source, const NameMap& names,
                  const std::string& component, const LoadProgress& progress) {
   const Plan plan(store, source, names);
@@ -84,6 +91,7 @@ void bind_params(Ops& ops, ParamStore& store, const TensorSource& source, const 
                   piece.param, piece.rows, piece.exchange_halves});
     }
     writer.run(progress);
+    clear_fronts(ops, store);
     return;
   }
   std::string list;

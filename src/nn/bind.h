@@ -21,6 +21,9 @@ using LoadProgress = std::function<void(size_t bytes)>;
 void bind_params(Ops& ops, ParamStore& store, const TensorSource& source, const NameMap& names,
                  const std::string& component, const LoadProgress& progress = nullptr);
 
+// Zeros in all fronts: no adapter. Part of the above and below.
+void clear_fronts(Ops& ops, const ParamStore& store);
+
 // Random parameters, drawn on the host once and repeated: weights like those of a fresh linear layer, norms about 1,
 // biases small. For measurements, which need sizes and no meaning.
 void fill_random(Ops& ops, ParamStore& store, uint64_t seed);

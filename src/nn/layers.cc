@@ -2,20 +2,25 @@
 
 namespace fx {
 
-Linear::Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias, ParamRole role)
-    : weight_(&scope.store().declare(scope.path("weight"), {out, in}, ParamLayout::as_stored, role)),
+Linear::Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias, ParamRole role, int64_t parts)
+    : weight_(&scope.store().declare(scope.path("weight"), {out, in}, ParamLayout::as_stored, role, parts)),
       slot_(scope.store().declare_slot(scope.path(), *weight_)) {
   if (bias) bias_ = scope.tensor("bias", {out});
 }
 
 LinearArgs Linear::args(const ScaledRows& x) const {
+  LoraOperand lora = slot_->merged ? LoraOperand() : slot_->operand;
+  if (!slot_->in_front) lora.column_scale = {};
+  const bool fronts = weight_->front.defined() && x.front.defined();
   return {.x = x.values,
           .x_scale = x.scale,
+          .x_front = fronts ? x.front.slice(2, x.front.size(2) - weight_->front.size(1), x.front.size(2)) : Tensor(),
           .weight = weight_->tensor,
           .weight_scale = weight_->scale,
+          .weight_front = weight_->front,
           .weight_only = weight_->weight_only(),
           .bias = bias_,
-          .lora = slot_->merged ? LoraOperand() : slot_->operand};
+          .lora = lora};
 }
 
 void Linear::operator()(Ops& ops, const ScaledRows& x, const Tensor& y, Activation activation) const {

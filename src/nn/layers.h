@@ -6,25 +6,31 @@
 
 namespace fx {
 
-// Rows of activations, (B, L, C): as they are, or in e4m3 with one scale a row where the layers that read them are.
+// Rows of activations, (B, L, C): as they are, or in e4m3 with one scale a row where the layers that read them are, and then
+// perhaps with room for their adapters (LinearArgs::x_front).
 struct ScaledRows {
   Tensor values;
   Tensor scale;  // (B, L), or none
+  Tensor front;  // (B, L, as many as any layer that reads them has) right before the values, or none
 
   ScaledRows() = default;
   ScaledRows(const Tensor& plain) : values(plain) {}
-  ScaledRows(const Tensor& quantised, const Tensor& scales) : values(quantised), scale(scales) {}
+  ScaledRows(const Tensor& quantised, const Tensor& scales, const Tensor& before = {})
+      : values(quantised), scale(scales), front(before) {}
   // Rows [begin, end) of each batch entry.
   ScaledRows rows(int64_t begin, int64_t end) const {
-    return {values.slice(1, begin, end), scale.defined() ? scale.slice(1, begin, end) : Tensor()};
+    const auto part = [&](const Tensor& t) { return t.defined() ? t.slice(1, begin, end) : Tensor(); };
+    return {part(values), part(scale), part(front)};
   }
 };
 
 // y = x weight^T + bias, with a slot for adapters. Nothing else: what comes after is the epilogue of Ops::linear.
 class Linear {
  public:
-  // `bias` says whether the layer has one. Parameters: `<scope>.weight` (out, in), `<scope>.bias` (out).
-  Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias = true, ParamRole role = ParamRole::plain);
+  // `bias` says whether the layer has one, `parts` how many layers of the published files are fused in it. Parameters:
+  // `<scope>.weight` (out, in), `<scope>.bias` (out).
+  Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias = true, ParamRole role = ParamRole::plain,
+         int64_t parts = 1);
 
   // y = activation(x W^T + b); x (B, L, in), y (B, L, out).
   void operator()(Ops& ops, const ScaledRows& x, const Tensor& y, Activation activation = Activation::none) const;

@@ -1,6 +1,8 @@
 // Which types a model's tensors have under a precision. The only place that says so.
 #pragma once
 
+#include <cstdint>
+
 #include "core/dtype.h"
 #include "core/precision.h"
 
@@ -21,6 +23,9 @@ struct ModelTypes {
   bool masters = false;
   // Attention rounds its inputs and weights to e4m3 too, where the device can.
   bool e4m3_attention = false;
+  // Room in the weights of block linears for adapters up to this rank on each part of a fused layer, in e4m3 without
+  // masters: see front_of.
+  int64_t lora_ranks = 0;
 
   DType of(ParamRole role) const {
     switch (role) {
@@ -29,6 +34,14 @@ struct ModelTypes {
       case ParamRole::modulation: return modulation;
     }
     return plain;
+  }
+
+  // Columns of e4m3 before the rows of a weight with `parts` that are adapted apart, where the layer's product takes
+  // adapters along (LinearArgs::weight_front). Weights with masters carry their adapters themselves.
+  int64_t front_of(ParamRole role, int64_t parts) const {
+    constexpr int64_t kStep = 16;  // of what products in e4m3 contract
+    if (role != ParamRole::block_linear || block_linear != DType::f8_e4m3 || masters) return 0;
+    return (lora_ranks * parts + kStep - 1) / kStep * kStep;
   }
 
   // What text encoders and VAE take: fp8 is for the transformer alone.

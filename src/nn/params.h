@@ -27,7 +27,13 @@ struct Param {
   Tensor tensor;  // device memory: what operations read
   Tensor scale;   // (rows) f32, of a tensor in e4m3
   Tensor master;  // the unquantised values beside the tensor, where ModelTypes asks for them
+  Tensor front;   // (rows, E) e4m3 right before the rows of the tensor, whose stride that widens: where adapters go
 
+  // What the largest magnitude of a row becomes in e4m3. An adapter's columns of B may be much larger than the weight's
+  // where both have one scale, so the front needs room above: 2^5 of it. The weight pays with what falls below the smallest
+  // normal number, 2^-6: of rows whose rms is a tenth of their largest magnitude, values below a hundredth of the rms, which
+  // lose a thousandth of it at most, where rounding to e4m3 costs all others three hundredths.
+  float largest() const { return front.defined() ? 448.0f / 32 : 448.0f; }
   bool weight_only() const { return role == ParamRole::modulation && scale.defined(); }
 };
 
@@ -40,15 +46,17 @@ struct LoraSlot {
   LoraOperand operand;
   // The weight has the operand's difference in it already (see lora/apply/merged_slots.h): the layer leaves it out.
   bool merged = false;
+  // The weight's front has the operand in it (see lora/apply/folded_slots.h), and the layer's product takes it along.
+  bool in_front = false;
 };
 
 class ParamStore {
  public:
   explicit ParamStore(Runtime& runtime, const ModelTypes& types = {}) : runtime_(&runtime), types_(types) {}
 
-  // The parameter keeps its place.
+  // The parameter keeps its place. `parts`: of a fused layer, which adapters name apart.
   const Param& declare(const std::string& name, const Shape& file_shape, ParamLayout layout = ParamLayout::as_stored,
-                       ParamRole role = ParamRole::plain);
+                       ParamRole role = ParamRole::plain, int64_t parts = 1);
   LoraSlot* declare_slot(const std::string& module, const Param& weight);
 
   Runtime& runtime() const { return *runtime_; }

@@ -54,9 +54,11 @@ void fill_random(Ops& ops, ParamStore& store, uint64_t seed) {
     const Buffer widened = param.scale.defined() && !param.master.defined() ? Buffer(runtime, dtype, param.tensor.shape()) : Buffer();
     const Tensor& plain = param.master.defined() ? param.master : widened.tensor().defined() ? widened.tensor() : param.tensor;
     repeat(ops, drawn, start, plain);
-    if (param.scale.defined()) ops.quantize_rows({.x = plain, .y = param.tensor, .scale = param.scale});
+    if (param.scale.defined())
+      ops.quantize_rows({.x = plain, .y = param.tensor, .scale = param.scale, .largest = param.largest()});
     else if (param.master.defined()) ops.copy({.x = plain, .y = param.tensor});
   }
+  clear_fronts(ops, store);
   runtime.synchronize();  // the drawn values go away
 }
 

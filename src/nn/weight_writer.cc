@@ -115,15 +115,15 @@ void WeightWriter::write(const Chunk& chunk, Lane& lane) {
 void WeightWriter::place(const Chunk& chunk, const Tensor& values, Lane&) {
   const Param& param = *chunk.piece->param;
   const auto rows = [&](const Tensor& t) {
-    const Tensor part = t.slice(0, chunk.target, chunk.target + chunk.count);
-    return Tensor(part.raw(), part.dtype(), values.shape());
+    return t.slice(0, chunk.target, chunk.target + chunk.count).reshape(values.shape());
   };
   if (param.master.defined()) ops_.copy({.x = values, .y = rows(param.master)});
   if (param.scale.defined()) {
     // Of the master, where there is one: the bits that taking an adapter out again gives.
     ops_.quantize_rows({.x = param.master.defined() ? rows(param.master) : values,
                         .y = rows(param.tensor),
-                        .scale = param.scale.slice(0, chunk.target, chunk.target + chunk.count)});
+                        .scale = param.scale.slice(0, chunk.target, chunk.target + chunk.count),
+                        .largest = param.largest()});
   } else {
     ops_.copy({.x = values, .y = rows(param.tensor)});
   }

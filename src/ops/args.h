@@ -34,6 +34,9 @@ struct LoraOperand {
   Tensor scale;     // (R) f32
   Tensor segments;  // (max segments, 4) i32: first rank, ranks, first row, rows
   Tensor count;     // (1) i32; 0 means no adapter
+  // (R) f32, written by fold_lora: the adapter lies in the front of the weight (see LinearArgs), none of its ranks beyond
+  // that. Undefined: it does not.
+  Tensor column_scale = {};
   bool defined() const { return a.defined(); }
 };
 
@@ -48,11 +51,18 @@ struct LinearOutput {
 //
 // Types: x is f32, bf16, or e4m3 with x_scale. It is rounded to the weight's type: to bf16, or row by row to e4m3, but
 // for a weight of e4m3 with `weight_only`, which is itself widened to bf16. y is f32 or bf16.
+//
+// Fronts. Before each row of a weight of e4m3 there may be E more columns, in which fold_lora lays an adapter, and then
+// before each row of x, where x is e4m3 already. The layer writes x (scale * a^T) / column_scale into those of x, zeros
+// where no rank is, and takes both into its product, so that the adapter costs E columns and no pass over y. A device
+// that cannot do that adds the low-rank term as it always does.
 struct LinearArgs {
-  Tensor x;             // (B, L, in)
-  Tensor x_scale;       // (B, L) f32, with x of e4m3
-  Tensor weight;        // (out, in) f32, bf16 or e4m3
-  Tensor weight_scale;  // (out) f32, with a weight of e4m3
+  Tensor x;                  // (B, L, in)
+  Tensor x_scale;            // (B, L) f32, with x of e4m3
+  Tensor x_front = {};       // (B, L, E), right before x: with x of e4m3 and a front of the weight
+  Tensor weight;             // (out, in) f32, bf16 or e4m3
+  Tensor weight_scale;       // (out) f32, with a weight of e4m3
+  Tensor weight_front = {};  // (out, E), right before the weight; optional
   bool weight_only = false;
   Tensor bias;  // (out) f32 or bf16, optional
   LoraOperand lora;
@@ -66,6 +76,7 @@ struct QuantizeRowsArgs {
   Tensor x;      // (rows, C) f32 or bf16, contiguous
   Tensor y;      // (rows, C) e4m3
   Tensor scale;  // (rows) f32
+  float largest = 448.0f;  // what the largest magnitude of a row becomes: less leaves room for a front
 };
 
 // weight = base + the low-rank difference of a slot: what makes the layer compute with the adapter at no cost. Without
@@ -75,6 +86,19 @@ struct MergeLoraArgs {
   LoraOperand lora;
   Tensor weight;        // (out, in) of the base's type, or e4m3
   Tensor weight_scale;  // (out) f32, with a weight of e4m3
+};
+
+// An adapter laid into the front of its layer's weight: weight_front[n, r] = b[n, r] * column_scale[r] / weight_scale[n] for
+// the rows and ranks of the segments, zeros elsewhere. The operation chooses column_scale, 0 for ranks without effect, so
+// that neither side of the product leaves the range of e4m3; to be called whenever matrices, scales or segments have
+// changed. `room` says how well that went: the smallest column_scale[r] / (|scale[r]| |a[r]|) of all ranks, 0 where one
+// lies beyond the front. From 1 on the front is as good as the operand beside the weight; below, the layer has to get the
+// operand without column_scale.
+struct FoldLoraArgs {
+  LoraOperand lora;     // undefined: a front of zeros
+  Tensor weight_scale;  // (out) f32
+  Tensor weight_front;  // (out, E) e4m3
+  Tensor room;          // (1) f32; with an operand
 };
 
 // y = (x - mean) / sqrt(variance + eps) * (1 + scale) + shift, over C: the modulated norm of a DiT block.

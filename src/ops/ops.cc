@@ -13,10 +13,10 @@ void check_step(const OpCheck& check, std::string_view operand, const StepVector
   check.tensor("step", v.step, {1}, DType::i32);
 }
 
-void check_lora(const OpCheck& check, const LoraOperand& lora, const Tensor& weight) {
+// Beside a weight (out, in) of this type.
+void check_lora(const OpCheck& check, const LoraOperand& lora, int64_t out, int64_t in, DType weight) {
   if (!lora.defined()) return;
-  const int64_t out = weight.size(0), in = weight.size(1);
-  const DType dtype = weight.dtype() == DType::f32 ? DType::f32 : DType::bf16;
+  const DType dtype = weight == DType::f32 ? DType::f32 : DType::bf16;
   check.rank("lora.a", lora.a, 2, dtype);
   const int64_t capacity = lora.a.size(0);
   check.tensor("lora.a", lora.a, {capacity, in}, dtype);
@@ -26,6 +26,36 @@ void check_lora(const OpCheck& check, const LoraOperand& lora, const Tensor& wei
   check.tensor("lora.segments", lora.segments, {lora.segments.size(0), 4}, DType::i32);
   check.tensor("lora.count", lora.count, {1}, DType::i32);
   for (const Tensor& t : {lora.a, lora.b, lora.scale, lora.segments}) check.dense("lora", t);
+  check.optional("lora.column_scale", lora.column_scale, {capacity});
+  check.dense("lora.column_scale", lora.column_scale);
+}
+
+// Rows of e4m3 and more columns right before them.
+void check_front(const OpCheck& check, std::string_view operand, const Tensor& rows, const Tensor& front,
+                 int64_t columns) {
+  Shape shape = rows.shape();
+  const int last = rows.rank() - 1;
+  shape[last] = columns;
+  check.tensor(operand, front, shape, DType::f8_e4m3);
+  check.dense_rows(operand, front);
+  bool before = rows.raw() == front.data<uint8_t>() + columns;
+  for (int axis = 0; axis < last; ++axis)
+    before = before && (rows.size(axis) <= 1 || rows.stride(axis) == front.stride(axis));
+  check.that(before, "a front right before the rows");
+}
+
+void check_fronts(const OpCheck& check, const LinearArgs& a) {
+  if (!a.weight_front.defined()) {
+    return check.that(!a.x_front.defined() && !a.lora.column_scale.defined(),
+                      "a front of x and column scales only with one of the weight");
+  }
+  check.that(a.weight.dtype() == DType::f8_e4m3 && !a.weight_only,
+             "a front only of a weight of f8_e4m3 that is not weight_only");
+  check.rank("weight_front", a.weight_front, 2, DType::f8_e4m3);
+  const int64_t columns = a.weight_front.size(1);
+  check_front(check, "weight_front", a.weight, a.weight_front, columns);
+  if (a.x.dtype() == DType::f8_e4m3) check_front(check, "x_front", a.x, a.x_front, columns);
+  else check.that(!a.x_front.defined(), "a front of x with x of f8_e4m3 only");
 }
 
 // x and y of a row-wise operation: (B, L, C) each.
@@ -57,13 +87,15 @@ void Ops::linear(const LinearArgs& a) {
   const int64_t in = a.x.size(2), out = a.weight.size(0);
   check.scaled("x", a.x, {a.x.size(0), a.x.size(1), in}, a.x_scale);
   check.scaled("weight", a.weight, {out, in}, a.weight_scale);
-  check.dense("weight", a.weight);
+  if (a.weight_front.defined()) check.dense_rows("weight", a.weight);
+  else check.dense("weight", a.weight);
   check.dense_rows("x", a.x);
   check.that(a.x.dtype() != DType::f8_e4m3 || (a.weight.dtype() == DType::f8_e4m3 && !a.weight_only),
              "x of f8_e4m3 only with a weight of it that is not weight_only");
   check.optional_values("bias", a.bias, {out});
   check.dense("bias", a.bias);
-  check_lora(check, a.lora, a.weight);
+  check_lora(check, a.lora, out, in, a.weight.dtype());
+  check_fronts(check, a);
   int64_t columns = 0;
   for (const LinearOutput& output : a.outputs) {
     if (!output.y.defined()) continue;
@@ -120,7 +152,8 @@ void Ops::quantize_rows(const QuantizeRowsArgs& a) {
   check.values_rank("x", a.x, 2);
   check.that(a.y.defined() && a.y.dtype() == DType::f8_e4m3, "y of f8_e4m3");
   check.scaled("y", a.y, a.x.shape(), a.scale);
-  for (const Tensor& t : {a.x, a.y}) check.dense("x, y", t);
+  check.dense("x", a.x);
+  check.dense_rows("y", a.y);
   do_quantize_rows(a);
 }
 
@@ -130,8 +163,24 @@ void Ops::merge_lora(const MergeLoraArgs& a) {
   check.scaled("weight", a.weight, a.base.shape(), a.weight_scale);
   check.that(a.weight.dtype() == DType::f8_e4m3 || a.weight.dtype() == a.base.dtype(), "a weight of the base's type or f8_e4m3");
   for (const Tensor& t : {a.base, a.weight}) check.dense("base, weight", t);
-  check_lora(check, a.lora, a.base);
+  check_lora(check, a.lora, a.base.size(0), a.base.size(1), a.base.dtype());
   do_merge_lora(a);
+}
+
+void Ops::fold_lora(const FoldLoraArgs& a) {
+  const OpCheck check("fold_lora", *this);
+  check.rank("weight_front", a.weight_front, 2, DType::f8_e4m3);
+  check.dense_rows("weight_front", a.weight_front);
+  const int64_t out = a.weight_front.size(0);
+  check.tensor("weight_scale", a.weight_scale, {out});
+  check.dense("weight_scale", a.weight_scale);
+  if (a.lora.defined()) {
+    check.rank("lora.a", a.lora.a, 2, DType::bf16);
+    check_lora(check, a.lora, out, a.lora.a.size(1), DType::f8_e4m3);
+    check.that(a.lora.column_scale.defined(), "an operand with column scales");
+    check.tensor("room", a.room, {1});
+  }
+  do_fold_lora(a);
 }
 
 void Ops::do_quantize_rows(const QuantizeRowsArgs&) {
@@ -140,6 +189,10 @@ void Ops::do_quantize_rows(const QuantizeRowsArgs&) {
 
 void Ops::do_merge_lora(const MergeLoraArgs&) {
   fail(ErrorCode::unsupported, "[merge_lora] the back-end {} merges on the host", backend_name());
+}
+
+void Ops::do_fold_lora(const FoldLoraArgs&) {
+  fail(ErrorCode::unsupported, "[fold_lora] the back-end {} has no products in f8_e4m3", backend_name());
 }
 
 void Ops::ln_modulate(const LnModulateArgs& a) {

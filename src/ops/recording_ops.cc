@@ -22,6 +22,7 @@ void RecordingOps::do_attention(const AttentionArgs& args) { record(&Ops::attent
 void RecordingOps::do_conv2d(const Conv2dArgs& args) { record(&Ops::conv2d, args); }
 void RecordingOps::do_quantize_rows(const QuantizeRowsArgs& args) { record(&Ops::quantize_rows, args); }
 void RecordingOps::do_merge_lora(const MergeLoraArgs& args) { record(&Ops::merge_lora, args); }
+void RecordingOps::do_fold_lora(const FoldLoraArgs& args) { record(&Ops::fold_lora, args); }
 void RecordingOps::do_ln_modulate(const LnModulateArgs& args) { record(&Ops::ln_modulate, args); }
 void RecordingOps::do_layer_norm(const LayerNormArgs& args) { record(&Ops::layer_norm, args); }
 void RecordingOps::do_rms_norm(const RmsNormArgs& args) { record(&Ops::rms_norm, args); }

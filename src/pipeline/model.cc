@@ -23,6 +23,7 @@ FluxLayout layout_of(const FluxConfig& config) {
 ModelTypes transformer_types(const ModelOptions& options) {
   ModelTypes types = ModelTypes::transformer(options.precision, options.masters);
   types.e4m3_attention = options.e4m3_attention;
+  types.lora_ranks = options.lora_ranks;
   return types;
 }
 

@@ -20,6 +20,7 @@ struct ModelOptions {
   Precision precision = Precision::f32;
   bool masters = false;         // keep what adapters are merged from, besides quantised or merged weights
   bool e4m3_attention = false;  // see ModelTypes
+  int64_t lora_ranks = 0;       // see ModelTypes; nothing where it says that there is no front
   // Bytes of `total` that have been read.
   std::function<void(size_t bytes, size_t total)> progress;
 };

@@ -9,12 +9,17 @@ constexpr int64_t kLarge = 1'000'000'000;      // parameters from which on fp8 i
 constexpr size_t kBeside = size_t{4} << 30;    // activations, workspace, slots and the VAE's pictures at 1024 x 1024
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
-ModelTypes types_of(const ModelOptions& options) { return ModelTypes::transformer(options.precision, options.masters); }
+ModelTypes types_of(const ModelOptions& options) {
+  ModelTypes types = ModelTypes::transformer(options.precision, options.masters);
+  types.lora_ranks = options.lora_ranks;
+  return types;
+}
 
 size_t bytes_of(const ParamStore& store) {
   size_t total = 0;
   for (const Param& param : store.params()) {
-    for (const Tensor& t : {param.tensor, param.scale, param.master}) total += t.defined() ? static_cast<size_t>(t.bytes()) : 0;
+    for (const Tensor& t : {param.tensor, param.scale, param.master, param.front})
+      total += t.defined() ? static_cast<size_t>(t.bytes()) : 0;
   }
   return total;
 }
@@ -80,6 +85,7 @@ ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel
   check_precision(options.precision, ops);
   if (options.precision == Precision::f32) return options;
   options.e4m3_attention = wanted.e4m3_attention.value_or(options.precision == Precision::fp8);
+  options.lora_ranks = wanted.lora_ranks;
   options.masters = true;
   options.masters = wanted.masters.value_or(fits(configs, options, available));
   check(fits(configs, options, available), ErrorCode::out_of_memory,

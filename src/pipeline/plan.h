@@ -12,6 +12,7 @@ struct WantedModel {
   std::optional<Precision> precision;
   std::optional<bool> masters;         // merged adapters: no cost per step, and twice the memory for the weights
   std::optional<bool> e4m3_attention;
+  int64_t lora_ranks = 0;  // up to this rank, unmerged adapters join the products of fp8 layers
 };
 
 // Device memory of all weights.

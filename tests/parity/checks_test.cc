@@ -283,6 +283,35 @@ Cases type_errors() {
     a.outputs[0].y = e4m3({2, 3, 6});
   });
   break_linear("bias: expected (6) f32, got (6) f16", [](auto& a) { a.bias = t({6}, DType::f16); });
+  const auto front = [](auto& a) {  // of both, 4 columns
+    const Tensor x = e4m3({2, 3, 12}), weight = e4m3({6, 12});
+    a.x_front = x.slice(2, 0, 4), a.x = x.slice(2, 4, 12), a.x_scale = t({2, 3});
+    a.weight_front = weight.slice(1, 0, 4), a.weight = weight.slice(1, 4, 12);
+  };
+  break_linear("x_front: expected (2, 3, 4) f8_e4m3, got none", [=](auto& a) { front(a), a.x_front = {}; });
+  break_linear("expected a front right before the rows", [=](auto& a) { front(a), a.weight_front = e4m3({6, 4}); });
+  break_linear("weight: expected contiguous", [=](auto& a) { front(a), a.weight_front = a.x_front = {}; });
+  break_linear("expected a front of x and column scales only with one of the weight",
+               [](auto& a) { a.lora.column_scale = t({4}); });
+  break_linear("lora.column_scale: expected (4) f32, got (5) f32",
+               [=](auto& a) { front(a), a.lora.column_scale = t({5}); });
+  break_linear("expected a front of x with x of f8_e4m3 only", [=](auto& a) {
+    front(a), a.x = bf16({2, 3, 8}), a.x_scale = {};
+  });
+  break_linear("expected a front only of a weight of f8_e4m3", [=](auto& a) {
+    front(a), a.x = bf16({2, 3, 8}), a.x_scale = a.x_front = {}, a.weight_only = true;
+  });
+  LoraOperand folded = linear.lora;
+  folded.column_scale = t({4});
+  const FoldLoraArgs fold{.lora = folded, .weight_scale = t({6}), .weight_front = e4m3({6, 4}), .room = t({1})};
+  const Breaker<FoldLoraArgs> break_fold{cases, "fold_lora", &Ops::fold_lora, fold};
+  break_fold("weight_front: expected a tensor of 2 axes of f8_e4m3, got none", [](auto& a) { a.weight_front = {}; });
+  break_fold("weight_scale: expected (6) f32, got none", [](auto& a) { a.weight_scale = {}; });
+  break_fold("lora.b: expected (5, 4) bf16, got (6, 4) bf16", [](auto& a) {
+    a.weight_front = e4m3({5, 4}), a.weight_scale = t({5});
+  });
+  break_fold("expected an operand with column scales", [](auto& a) { a.lora.column_scale = {}; });
+  break_fold("room: expected (1) f32, got none", [](auto& a) { a.room = {}; });
   break_attention("v: expected (2, 5, 3, 8) bf16, got (2, 5, 3, 8) f32", [](auto& a) { a.v = t({2, 5, 3, 8}); });
   break_attention("expected bf16 without bias and mask", [](auto& a) { a.causal = true; });
   break_attention("expected bf16 without bias and mask", [](auto& a) { a.bias = bf16({3, 5, 5}); });
@@ -292,7 +321,7 @@ Cases type_errors() {
   break_quantize("expected y of f8_e4m3", [](auto& a) { a.y = {}; });
   break_quantize("y: expected (6, 8) f8_e4m3, got (6, 9) f8_e4m3", [](auto& a) { a.y = e4m3({6, 9}); });
   break_quantize("y_scale: expected (6) f32, got none", [](auto& a) { a.scale = {}; });
-  break_quantize("x, y: expected contiguous", [](auto& a) { a.x = bf16({8, 6}).transpose(0, 1); });
+  break_quantize("x: expected contiguous", [](auto& a) { a.x = bf16({8, 6}).transpose(0, 1); });
   break_merge("base: expected a tensor of 2 axes of f32, got (6, 8) f8_e4m3", [](auto& a) { a.base = a.weight; });
   break_merge("weight: expected (6, 8) f8_e4m3, got (6, 9) f8_e4m3", [](auto& a) { a.weight = e4m3({6, 9}); });
   break_merge("weight_scale: expected (6) f32, got none", [](auto& a) { a.weight_scale = {}; });
@@ -343,6 +372,9 @@ TEST(OpsChecks, KeepTypesFromBackEndsThatLackThem) {
                          cpu->merge_lora({.base = t({6, 8}), .lora = lora, .weight = t({6, 8}), .weight_scale = {}});
                        }),
               ::testing::HasSubstr("[merge_lora] the back-end cpu merges on the host"));
+  const FoldLoraArgs fold{.lora = {}, .weight_scale = t({6}), .weight_front = e4m3({6, 4}), .room = {}};
+  EXPECT_THAT(error_of(ErrorCode::unsupported, [&] { cpu->fold_lora(fold); }),
+              ::testing::HasSubstr("[fold_lora] the back-end cpu has no products in f8_e4m3"));
   const auto reference = make_reference_ops();
   const LinearArgs rounded{.x = t({1, 3, 8}),
                            .weight = e4m3({6, 8}),

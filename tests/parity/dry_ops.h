@@ -20,6 +20,7 @@ class DryOps final : public Ops {
   void do_conv2d(const Conv2dArgs&) override { ++calls_; }
   void do_quantize_rows(const QuantizeRowsArgs&) override { ++calls_; }
   void do_merge_lora(const MergeLoraArgs&) override { ++calls_; }
+  void do_fold_lora(const FoldLoraArgs&) override { ++calls_; }
   void do_ln_modulate(const LnModulateArgs&) override { ++calls_; }
   void do_layer_norm(const LayerNormArgs&) override { ++calls_; }
   void do_rms_norm(const RmsNormArgs&) override { ++calls_; }

@@ -269,6 +269,7 @@ std::vector<OpCase> low_precision_cases() {
   cases.push_back(quantized_modulation(1, 31, 100));
   cases.push_back(quantized_modulation(3, 77, 5));
   cases.push_back(quantized_modulation(2, 33, 3072));
+  cases.push_back(quantized_modulation(1, 1100, 3072));  // several rows for each block of a large GPU
   cases.push_back(quantized_modulation(1, 9, 96, 1e4f));
   cases.push_back(quantized_modulation(1, 9, 96, 1, 30));
   cases.push_back(quantized_modulation(2, 9, 96, 0));

@@ -31,6 +31,7 @@ TEST_P(CudaLimited, Reference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, CudaLimited, ::testing::ValuesIn(low_precision_cases()), case_test_name);
+INSTANTIATE_TEST_SUITE_P(Fronts, CudaLimited, ::testing::ValuesIn(front_cases()), case_test_name);
 INSTANTIATE_TEST_SUITE_P(Attention, CudaLimited, ::testing::ValuesIn(attention_cases()), case_test_name);
 
 // Rounding to bf16 alone costs less than half a percent; what is below that has not been in e4m3.

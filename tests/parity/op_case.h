@@ -35,6 +35,7 @@ std::vector<OpCase> test_cases();  // all of them, in f32; most can be made in b
 // Where a back-end computes in bf16 and e4m3: those of the above that have values to round, and more.
 std::vector<OpCase> low_precision_cases();
 std::vector<OpCase> merge_cases();
+std::vector<OpCase> front_cases();
 std::vector<OpCase> narrow_cases();  // all of them
 
 // The shapes of one step of a FLUX transformer of hidden size 768 on 512 + 1024 tokens, and of its VAE.

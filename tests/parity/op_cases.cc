@@ -20,7 +20,7 @@ std::vector<OpCase> narrow_cases() {
     const auto rounds = [](const Operands::Owned& o) { return o.narrow == DType::bf16; };
     if (std::ranges::any_of(operands.buffers(), rounds)) all.push_back(std::move(c));
   }
-  for (const auto family : {low_precision_cases, merge_cases}) {
+  for (const auto family : {low_precision_cases, merge_cases, front_cases}) {
     for (OpCase& c : family()) all.push_back(std::move(c));
   }
   return all;

@@ -50,6 +50,29 @@ class Operands {
     std::copy(rows.values.begin(), rows.values.end(), t.data<uint8_t>());
     return t;
   }
+  // The same, in rows of a wider matrix: before them, as `name`_front, `front` columns that hold NaN. Widened, that is
+  // undefined. The largest magnitude of a row becomes `largest`.
+  const Tensor& with_front(const std::string& name, const Shape& shape, int64_t front, float deviation, float largest) {
+    const int last = shape.rank() - 1;
+    const int64_t columns = shape[last];
+    QuantizedRows rows(draw(shape, deviation, 0), static_cast<size_t>(columns), largest);
+    views_[name + "_scale"] = views_[name + "_front"] = Tensor();
+    if (kind_ != Values::narrow) return as(DType::f32).place(name, shape, rows.widened());
+    const auto dims = shape.dims();
+    const Tensor& scale = allocate(name + "_scale", DType::f32, Shape(dims.first(dims.size() - 1)), false);
+    std::copy(rows.scales.begin(), rows.scales.end(), scale.f32());
+    Shape whole = shape;
+    whole[last] += front;
+    const Tensor wide = allocate(name + "_and_front", DType::f8_e4m3, whole, true);
+    buffers_.back().judged_by_case = true;
+    std::memset(wide.raw(), 0x7f, static_cast<size_t>(wide.bytes()));
+    for (size_t row = 0; row < rows.scales.size(); ++row) {
+      std::copy_n(rows.values.begin() + static_cast<std::ptrdiff_t>(row) * columns, columns,
+                  wide.data<uint8_t>() + static_cast<int64_t>(row) * whole[last] + front);
+    }
+    views_[name + "_front"] = wide.slice(last, 0, front);
+    return views_[name] = wide.slice(last, front, whole[last]);
+  }
   // What the operation quantises itself, row by row. Widened, it has been through that. On the grid, it survives it
   // unchanged.
   const Tensor& to_quantize(const std::string& name, const Shape& shape, bool on_grid = false) {

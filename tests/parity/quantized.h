@@ -11,19 +11,19 @@
 
 namespace fx::test {
 
-inline float scale_of_row(std::span<const float> row) {
+inline float scale_of_row(std::span<const float> row, float most = 448.0f) {
   float largest = 0;
   for (const float x : row) largest = std::max(largest, std::abs(x));
-  return largest > 0 ? largest / 448.0f : 1.0f;
+  return largest > 0 ? largest / most : 1.0f;
 }
 
 struct QuantizedRows {
   std::vector<uint8_t> values;
   std::vector<float> scales;
 
-  QuantizedRows(std::span<const float> x, size_t columns) : values(x.size()) {
+  QuantizedRows(std::span<const float> x, size_t columns, float largest = 448.0f) : values(x.size()) {
     for (size_t at = 0; at < x.size(); at += columns) {
-      scales.push_back(scale_of_row(x.subspan(at, columns)));
+      scales.push_back(scale_of_row(x.subspan(at, columns), largest));
       for (size_t c = at; c < at + columns; ++c) values[c] = f32_to_f8_e4m3(x[c] / scales.back());
     }
   }

@@ -23,12 +23,13 @@ inline std::vector<std::string> back_ends() {
   return names;
 }
 
-// Ways to hold a model: the back-end, the precision where it is not f32, and whether adapters are merged from masters.
+// Ways to hold a model: the back-end, the precision where it is not f32, and whether adapters are merged from masters, or
+// lie in the fronts of weights.
 // Those of the GPU record their steps; "cpu-captured" does as if.
 inline std::vector<std::string> model_ways() {
   std::vector<std::string> names = {"cpu", "cpu-captured"};
   if (!FLUXSWAP_TEST_CUDA) return names;
-  for (const char* way : {"cuda", "cuda-bf16", "cuda-fp8", "cuda-bf16-merged", "cuda-fp8-merged"})
+  for (const char* way : {"cuda", "cuda-bf16", "cuda-fp8", "cuda-fp8-folded", "cuda-bf16-merged", "cuda-fp8-merged"})
     names.emplace_back(way);
   return names;
 }

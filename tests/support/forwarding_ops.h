@@ -48,6 +48,7 @@ class ForwardingOps : public Ops {
   void do_conv2d(const Conv2dArgs& args) override { now_->conv2d(args); }
   void do_quantize_rows(const QuantizeRowsArgs& args) override { now_->quantize_rows(args); }
   void do_merge_lora(const MergeLoraArgs& args) override { now_->merge_lora(args); }
+  void do_fold_lora(const FoldLoraArgs& args) override { now_->fold_lora(args); }
   void do_ln_modulate(const LnModulateArgs& args) override { now_->ln_modulate(args); }
   void do_layer_norm(const LayerNormArgs& args) override { now_->layer_norm(args); }
   void do_rms_norm(const RmsNormArgs& args) override { now_->rms_norm(args); }

@@ -22,14 +22,14 @@ int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step
 
 }  // namespace
 
-LinearInput::LinearInput(const LinearArgs& args, LinearKind kind, ScratchParts& parts)
-    : a_(args), type_(product_type(kind)) {
+LinearInput::LinearInput(const LinearArgs& args, LinearKind kind, int64_t front, ScratchParts& parts)
+    : a_(args), type_(product_type(kind)), front_columns_(front) {
   // What a layer in e4m3 sees is the same on a GPU that multiplies it in bf16.
   const bool in_e4m3 = a_.weight.dtype() == DType::f8_e4m3 && !a_.weight_only;
   quantises_ = in_e4m3 && a_.x.dtype() != DType::f8_e4m3;
   converts_ = type_ != (in_e4m3 ? DType::f8_e4m3 : a_.x.dtype());
   if (quantises_) {
-    quantised_at_ = parts.add(a_.x.count());
+    quantised_at_ = parts.add(a_.x.size(0) * a_.x.size(1) * (a_.x.size(2) + front_columns_));
     scale_at_ = parts.add(4 * a_.x.size(0) * a_.x.size(1));
   }
   if (converts_) converted_at_ = parts.add(a_.x.count() * static_cast<int64_t>(size_of(type_)));
@@ -42,18 +42,22 @@ void LinearInput::place_scales(ScratchParts& parts) {
   scale_batch_ = quantises_ || entries == 1 ? rows : a_.x_scale.stride(0);
   const bool begins_well = quantises_ || reinterpret_cast<uintptr_t>(a_.x_scale.raw()) % 16 == 0;
   aligns_scales_ = !begins_well || (entries > 1 && scale_batch_ % kFloatsOf16Bytes != 0);
-  packs_scales_ = a_.lora.defined() && scale_batch_ != rows;
+  packs_scales_ = a_.lora.defined() && !a_.lora.column_scale.defined() && scale_batch_ != rows;
   if (aligns_scales_) aligned_at_ = parts.add(4 * entries * round_up(rows, kFloatsOf16Bytes));
   if (packs_scales_) packed_at_ = parts.add(4 * entries * rows);
 }
 
 void LinearInput::prepare(std::byte* scratch, const GateFold& fold, DeviceFault* fault, cudaStream_t stream) {
   x_ = a_.x;
+  front_ = a_.x_front;
   Tensor scale = a_.x_scale;
   if (quantises_) {
-    x_ = Tensor(scratch + quantised_at_, DType::f8_e4m3, a_.x.shape());
+    const int64_t in = a_.x.size(2), columns = in + front_columns_;
+    const Tensor wide(scratch + quantised_at_, DType::f8_e4m3, {a_.x.size(0), a_.x.size(1), columns});
+    front_ = wide.slice(2, 0, front_columns_);
+    x_ = wide.slice(2, front_columns_, columns);
     scale = Tensor(scratch + scale_at_, DType::f32, {a_.x.size(0), a_.x.size(1)});
-    quantize_rows(a_.x, x_.raw(), scale.f32(), fold, fault, stream);
+    quantize_rows(a_.x, {x_.raw(), columns, scale.f32()}, fold, fault, stream);
   } else if (fold.defined()) {
     fold_gate(fold, fault, stream);
   }

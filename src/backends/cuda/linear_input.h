@@ -11,13 +11,16 @@ namespace fx::cuda {
 class LinearInput {
  public:
   // Finds out what has to be done, and asks for the memory that takes.
-  LinearInput(const LinearArgs& args, LinearKind kind, ScratchParts& parts);
+  // `front`: columns before the rows that the product takes, too.
+  LinearInput(const LinearArgs& args, LinearKind kind, int64_t front, ScratchParts& parts);
 
   // Does it. A defined `fold` is done along with it.
   void prepare(std::byte* scratch, const GateFold& fold, DeviceFault* fault, cudaStream_t stream);
 
   // After `prepare`: (B, L, in), f32, bf16 or e4m3.
   const Tensor& x() const { return x_; }
+  // (B, L, front) e4m3, right before the rows of x. Nothing has been written there.
+  const Tensor& front() const { return front_; }
   // Of the rows of a batch entry, where x is e4m3.
   const float* scale(int64_t entry) const { return scale_ + entry * scale_batch_; }
   // Whether the scales of one entry follow on those of the one before.
@@ -30,12 +33,13 @@ class LinearInput {
 
   const LinearArgs& a_;
   DType type_;  // of the product
+  int64_t front_columns_;
   bool quantises_, converts_;
   int64_t quantised_at_ = 0, scale_at_ = 0, converted_at_ = 0;  // places in scratch memory
   bool aligns_scales_ = false, packs_scales_ = false;
   int64_t aligned_at_ = 0, packed_at_ = 0;
 
-  Tensor x_;
+  Tensor x_, front_;
   const float* scale_ = nullptr;
   int64_t scale_batch_ = 0;
   const float* lora_scale_ = nullptr;  // dense (B * L), null unless x is e4m3

@@ -18,9 +18,11 @@ bool rows_at_16_bytes(const Tensor& t) {
 
 // Whether the library multiplies e4m3 by e4m3 here. Sizes like those of tiny test models do not fit.
 bool outer_vector_fits(const LinearArgs& a, Matmul& matmul) {
-  const int64_t in = a.weight.size(1);
+  const int64_t in = a.weight.size(1) + (a.weight_front.defined() ? a.weight_front.size(1) : 0);
   const bool quantised = a.x.dtype() == DType::f8_e4m3;  // otherwise x goes through scratch memory, dense
-  if (!matmul.outer_vector_fp8() || in % 16 != 0 || (quantised && !rows_at_16_bytes(a.x))) return false;
+  if (!matmul.outer_vector_fp8() || in % 16 != 0 || a.weight.size(1) % 16 != 0 || a.weight.stride(0) % 16 != 0 ||
+      (quantised && !rows_at_16_bytes(a.x)))
+    return false;
   if (!at_16_bytes(a.weight.raw()) || !at_16_bytes(a.weight_scale.raw())) return false;
   for (const LinearOutput& output : a.outputs) {
     if (!output.y.defined() || output.y.size(2) == 0) continue;
@@ -29,7 +31,7 @@ bool outer_vector_fits(const LinearArgs& a, Matmul& matmul) {
     Product p{.m = a.x.size(0) * a.x.size(1), .n = output.y.size(2), .k = in, .x = any};
     p.x_stride = quantised && a.x.size(1) > 1 ? a.x.stride(1) : in;
     p.w = any;
-    p.w_stride = in;
+    p.w_stride = a.weight.stride(0);
     p.y = output.y.raw();
     p.y_stride = output.y.size(1) > 1 ? output.y.stride(1) : output.y.size(2);
     p.type = DType::f8_e4m3;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/cuda/convert.h"
+#include "backends/cuda/cuda_error.h"
 #include "backends/cuda/linear_epilogue.h"
 
 namespace fx::cuda {
@@ -22,8 +23,10 @@ LinearRun::LinearRun(const LinearDevice& device, const LinearArgs& args)
     : device_(device),
       a_(args),
       kind_(linear_kind(args, device.matmul)),
-      has_slot_(args.lora.defined() && args.lora.a.size(0) > 0),
-      input_(args, kind_, parts_) {
+      front_(kind_ == LinearKind::outer_vector && args.weight_front.defined() ? args.weight_front.size(1) : 0),
+      in_front_(front_ > 0 && args.lora.defined() && args.lora.column_scale.defined()),
+      has_slot_(!in_front_ && args.lora.defined() && args.lora.a.size(0) > 0),
+      input_(args, kind_, front_, parts_) {
   const int64_t in = a_.weight.size(1), out = a_.weight.size(0), batches = a_.x.size(0);
   for (size_t i = 0; i < ways_.size(); ++i) choose_way(a_.outputs[i], ways_[i]);
   rows_at_a_time_ = kind_ == LinearKind::widened ? widened_rows(out, in) : out;
@@ -63,6 +66,7 @@ void LinearRun::run() {
     if (a_.bias.defined()) fold_.folded_bias = scratch_ + fold_bias_at_;
   }
   input_.prepare(scratch_, fold_, device_.fault, device_.stream);
+  if (front_ > 0) add_to_front();
   if (has_slot_) lora_down(a_.lora, input_.lora(), scratch_ + inner_at_, device_.fault, device_.stream);
 
   int64_t first_row = 0;  // of the weight; the outputs take them in order
@@ -73,6 +77,19 @@ void LinearRun::run() {
     if (way.in_scratch) way.target = Tensor(scratch_ + way.place, product_type(kind_, output, a_.add && !way.onto), output.y.shape());
     run_output(output, way, first_row);
     first_row += output.y.size(2);
+  }
+}
+
+// With the same columns whether an adapter is there or not, so that one without ranks is none, bitwise. What lies in them
+// may be anything, NaN too.
+void LinearRun::add_to_front() {
+  const Tensor& front = input_.front();
+  if (in_front_) return lora_down_front(a_.lora, input_.x(), front, device_.fault, device_.stream);
+  for (int64_t entry = 0; entry < front.size(0); ++entry) {
+    check_cuda(
+        cudaMemset2DAsync(front.data<std::byte>() + entry * front.stride(0), static_cast<size_t>(front.stride(1)), 0,
+                          static_cast<size_t>(front_), static_cast<size_t>(front.size(1)), device_.stream),
+        "clearing a front");
   }
 }
 
@@ -98,9 +115,13 @@ void LinearRun::run_rows(const LinearOutput& output, const Way& way, int64_t fir
   const int64_t in = a_.weight.size(1), first = first_row + begin;
   const bool outer = kind_ == LinearKind::outer_vector, folded = way.onto && folds_;
   const Blocks blocks(x, target, outer && (folded || !input_.scales_are_dense()));
-  Product p{.m = blocks.rows, .n = end - begin, .k = in, .x = x.raw(), .x_stride = blocks.x_row};
+  Product p{.m = blocks.rows,
+            .n = end - begin,
+            .k = in + front_,
+            .x = x.data<std::byte>() - front_,
+            .x_stride = blocks.x_row};
   p.w = weight_rows(first, end - begin);
-  p.w_stride = in;
+  p.w_stride = kind_ == LinearKind::widened ? in : a_.weight.stride(0);
   p.y = target.raw();
   p.y_stride = blocks.y_row;
   if (!outer) p.batches = blocks.batches, p.x_batch = blocks.x_batch, p.y_batch = blocks.y_batch;
@@ -131,7 +152,7 @@ void LinearRun::run_rows(const LinearOutput& output, const Way& way, int64_t fir
 const void* LinearRun::weight_rows(int64_t first, int64_t count) const {
   if (kind_ != LinearKind::widened) {
     const auto size = static_cast<int64_t>(size_of(a_.weight.dtype()));
-    return a_.weight.data<std::byte>() + first * a_.weight.size(1) * size;
+    return a_.weight.data<std::byte>() - front_ + first * a_.weight.stride(0) * size;
   }
   const Tensor rows = a_.weight.slice(0, first, first + count).reshape({1, count, a_.weight.size(1)});
   const Tensor scale = a_.weight_scale.slice(0, first, first + count).reshape({1, count});

@@ -18,6 +18,12 @@ struct LoraInput {
 // memory: bf16 for slots of bf16, f32 for slots of f32. Notes broken counts and segments.
 void lora_down(const LoraOperand& lora, const LoraInput& input, void* t, DeviceFault* fault, cudaStream_t stream);
 
+// The same for an operand in the front of its weight: all of `front` (B, L, E) becomes t / (x_scale * column_scale) in e4m3,
+// zeros where no rank is in use. x is (B, L, in) e4m3, without its scales, which the quotient does not have. Rows of both
+// are at even addresses.
+void lora_down_front(const LoraOperand& lora, const Tensor& x, const Tensor& front, DeviceFault* fault,
+                     cudaStream_t stream);
+
 // set: y = term, zeros in columns that no segment feeds. add: y += gate * term where a segment acts.
 enum class LoraWrite { set, add };
 
@@ -29,5 +35,8 @@ void lora_up(const LoraOperand& lora, const void* t, int64_t first_row, const Te
 
 // weight = base + the difference of the slot; see MergeLoraArgs.
 void merge_lora(const MergeLoraArgs& args, DeviceFault* fault, cudaStream_t stream);
+
+// The front of a weight; see FoldLoraArgs.
+void fold_lora(const FoldLoraArgs& args, DeviceFault* fault, cudaStream_t stream);
 
 }  // namespace fx::cuda

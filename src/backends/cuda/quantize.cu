@@ -69,10 +69,20 @@ __device__ void values_of(const Pack<T>& pack, float (&v)[kPack]) {
   }
 }
 
+// QuantizedRows as kernels see them.
+struct Target {
+  uint8_t* values;
+  int64_t pitch;
+  float *scales, largest;
+
+  explicit Target(const QuantizedRows& y)
+      : values(static_cast<uint8_t*>(y.values)), pitch(y.pitch), scales(y.scale), largest(y.largest) {}
+};
+
 // `packs` in a row, at most `n` for each thread.
 template <class T, int n>
 __global__ void __launch_bounds__(kMostThreads)
-    quantize_packs_kernel(RowsOf<T> x, int packs, uint8_t* y, float* scales, Fold fold, DeviceFault* fault) {
+    quantize_packs_kernel(RowsOf<T> x, int packs, Target y, Fold fold, DeviceFault* fault) {
   if (blockIdx.x < fold.blocks) return fold.run(fault);
   const unsigned row = blockIdx.x - fold.blocks, per_batch = static_cast<unsigned>(x.per_batch);
   const unsigned batch = row / per_batch;  // 32 bits: a division of 64 costs as much as eight values do
@@ -93,10 +103,10 @@ __global__ void __launch_bounds__(kMostThreads)
 #pragma unroll
     for (int j = 0; j < kPack; ++j) largest = fmaxf(largest, fabsf(v[j]));
   }
-  const float scale = row_scale(block_reduce(largest, Maximum()));
+  const float scale = row_scale(block_reduce(largest, Maximum()), y.largest);
   const float inverse = inverse_scale(scale);
-  if (threadIdx.x == 0) scales[row] = scale;
-  auto* to = reinterpret_cast<uint2*>(y) + static_cast<int64_t>(row) * packs;
+  if (threadIdx.x == 0) y.scales[row] = scale;
+  auto* to = reinterpret_cast<uint2*>(y.values + static_cast<int64_t>(row) * y.pitch);
 #pragma unroll
   for (int i = 0; i < n; ++i) {
     const int at = static_cast<int>(threadIdx.x + i * blockDim.x);
@@ -111,18 +121,17 @@ __global__ void __launch_bounds__(kMostThreads)
 
 // Any width and address.
 template <class T>
-__global__ void quantize_values_kernel(RowsOf<T> x, int64_t columns, uint8_t* y, float* scales, Fold fold,
-                                       DeviceFault* fault) {
+__global__ void quantize_values_kernel(RowsOf<T> x, int64_t columns, Target y, Fold fold, DeviceFault* fault) {
   if (blockIdx.x < fold.blocks) return fold.run(fault);
   const int64_t row = blockIdx.x - fold.blocks;
   const T* from = x[row];
   float largest = 0.0f;
   for (int64_t c = threadIdx.x; c < columns; c += blockDim.x) largest = fmaxf(largest, fabsf(to_float(from[c])));
-  const float scale = row_scale(block_reduce(largest, Maximum()));
+  const float scale = row_scale(block_reduce(largest, Maximum()), y.largest);
   const float inverse = inverse_scale(scale);
-  if (threadIdx.x == 0) scales[row] = scale;
+  if (threadIdx.x == 0) y.scales[row] = scale;
   for (int64_t c = threadIdx.x; c < columns; c += blockDim.x) {
-    y[row * columns + c] = to_e4m3(to_float(from[c]) * inverse);
+    y.values[row * y.pitch + c] = to_e4m3(to_float(from[c]) * inverse);
   }
 }
 
@@ -130,8 +139,7 @@ __global__ void fold_gate_kernel(Fold fold, DeviceFault* fault) { fold.run(fault
 
 struct Quantization {
   const Tensor& x;
-  uint8_t* y;
-  float* scale;
+  const QuantizedRows& y;
   const GateFold& gate_fold;
   DeviceFault* fault;
   cudaStream_t stream;
@@ -145,28 +153,29 @@ struct Quantization {
     const int packs = static_cast<int>(x.size(2) / kPack);
     const int threads = static_cast<int>(ceil_div(ceil_div(packs, n), kWarp)) * kWarp;
     const Fold fold(gate_fold, threads);
-    quantize_packs_kernel<T, n><<<blocks(fold), threads, 0, stream>>>(RowsOf<T>(x), packs, y, scale, fold, fault);
+    quantize_packs_kernel<T, n><<<blocks(fold), threads, 0, stream>>>(RowsOf<T>(x), packs, Target(y), fold, fault);
   }
 
   template <class T>
   void run() const {
     const int64_t packs_of_row = x.size(2) / kPack;
-    const bool whole = fits_vectors(kPack, x) && reinterpret_cast<uintptr_t>(y) % kPack == 0;
+    const bool whole =
+        fits_vectors(kPack, x) && reinterpret_cast<uintptr_t>(y.values) % kPack == 0 && y.pitch % kPack == 0;
     if (whole && packs_of_row <= kWarp) return packs<T, 1>();
     if (whole && packs_of_row <= 2 * kWarp) return packs<T, 2>();
     if (whole && packs_of_row <= 4 * kMostThreads) return packs<T, 4>();
     if (whole && packs_of_row <= 8 * kMostThreads) return packs<T, 8>();
     const Fold fold(gate_fold, kThreads);
-    quantize_values_kernel<T><<<blocks(fold), kThreads, 0, stream>>>(RowsOf<T>(x), x.size(2), y, scale, fold, fault);
+    quantize_values_kernel<T><<<blocks(fold), kThreads, 0, stream>>>(RowsOf<T>(x), x.size(2), Target(y), fold, fault);
   }
 };
 
 }  // namespace
 
-void quantize_rows(const Tensor& x, void* y, float* scale, const GateFold& fold, DeviceFault* fault,
+void quantize_rows(const Tensor& x, const QuantizedRows& y, const GateFold& fold, DeviceFault* fault,
                    cudaStream_t stream) {
   if (x.count() == 0) return;
-  const Quantization quantization{x, static_cast<uint8_t*>(y), scale, fold, fault, stream};
+  const Quantization quantization{x, y, fold, fault, stream};
   dispatch(x.dtype(), [&](auto type) { quantization.run<typename decltype(type)::type>(); });
   check_launch("quantize_rows");
 }
@@ -180,7 +189,8 @@ void fold_gate(const GateFold& fold, DeviceFault* fault, cudaStream_t stream) {
 
 void CudaOps::do_quantize_rows(const QuantizeRowsArgs& a) {
   const Tensor x = a.x.reshape({1, a.x.size(0), a.x.size(1)});
-  cuda::quantize_rows(x, a.y.raw(), a.scale.f32(), GateFold(), fault(), stream());
+  const QuantizedRows y{a.y.raw(), a.y.stride(0), a.scale.f32(), a.largest};
+  cuda::quantize_rows(x, y, GateFold(), fault(), stream());
 }
 
 }  // namespace fx::cuda

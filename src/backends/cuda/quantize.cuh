@@ -11,11 +11,11 @@ namespace fx::cuda {
 
 inline constexpr float kLargestE4m3 = 448.0f;
 
-// The largest magnitude of a row becomes 448; a row of zeros has scale 1. A row whose scale would be subnormal gets the
+// The largest magnitude of a row becomes 448, or what is asked for; a row of zeros has scale 1. A row whose scale would be subnormal gets the
 // smallest normal one: its inverse is finite, and the row loses nothing that anyone could see.
-__device__ inline float row_scale(float amax) {
+__device__ inline float row_scale(float amax, float largest = kLargestE4m3) {
   constexpr float kSmallestNormal = 1.17549435e-38f;
-  return amax > 0.0f ? fmaxf(__fdiv_rn(amax, kLargestE4m3), kSmallestNormal) : 1.0f;
+  return amax > 0.0f ? fmaxf(__fdiv_rn(amax, largest), kSmallestNormal) : 1.0f;
 }
 
 // Values are multiplied by it. That is x / scale but for one rounding of f32, and costs no division for each value.

@@ -19,8 +19,16 @@ struct GateFold {
   bool defined() const { return scale != nullptr; }
 };
 
-// y (B * L, C) and scale (B * L), dense, from x (B, L, C) of f32 or bf16. A defined `fold` is done by the same launch.
-void quantize_rows(const Tensor& x, void* y, float* scale, const GateFold& fold, DeviceFault* fault,
+// Where rows in e4m3 go, counted through the batch, and what their largest magnitude becomes.
+struct QuantizedRows {
+  void* values = nullptr;
+  int64_t pitch = 0;       // bytes from one row to the next
+  float* scale = nullptr;  // dense
+  float largest = 448.0f;
+};
+
+// x (B, L, C) of f32 or bf16 to B * L rows of y. A defined `fold` is done by the same launch.
+void quantize_rows(const Tensor& x, const QuantizedRows& y, const GateFold& fold, DeviceFault* fault,
                    cudaStream_t stream);
 
 void fold_gate(const GateFold& fold, DeviceFault* fault, cudaStream_t stream);

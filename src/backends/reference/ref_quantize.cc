@@ -9,11 +9,11 @@
 
 namespace fx {
 
-// The largest magnitude becomes 448. A scale is never subnormal, so that its inverse is finite.
-float ref::quantize_row(const float* x, int64_t count, uint8_t* y) {
+// The largest magnitude becomes `most`. A scale is never subnormal, so that its inverse is finite.
+float ref::quantize_row(const float* x, int64_t count, uint8_t* y, float most) {
   float largest = 0;
   for (int64_t c = 0; c < count; ++c) largest = std::max(largest, std::abs(x[c]));
-  const float scale = largest > 0 ? std::max(largest / 448.0f, std::numeric_limits<float>::min()) : 1.0f;
+  const float scale = largest > 0 ? std::max(largest / most, std::numeric_limits<float>::min()) : 1.0f;
   for (int64_t c = 0; c < count; ++c) y[c] = f32_to_f8_e4m3(static_cast<float>(x[c] / static_cast<double>(scale)));
   return scale;
 }
@@ -21,7 +21,8 @@ float ref::quantize_row(const float* x, int64_t count, uint8_t* y) {
 template <class Real>
 void RefOps<Real>::do_quantize_rows(const QuantizeRowsArgs& args) {
   for (int64_t row = 0; row < args.x.size(0); ++row) {
-    *ref::at(args.scale, row) = ref::quantize_row(ref::at(args.x, row), args.x.size(1), ref::at<uint8_t>(args.y, row));
+    *ref::at(args.scale, row) =
+        ref::quantize_row(ref::at(args.x, row), args.x.size(1), ref::at<uint8_t>(args.y, row), args.largest);
   }
 }
 

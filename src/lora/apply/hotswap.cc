@@ -20,7 +20,8 @@ HotSwap::HotSwap(Ops& ops, AdapterSlots& slots)
       slots_(&slots),
       active_parts_(slots.count()),
       merged_(ops, slots.target()),
-      merged_slots_(ops, slots.target()) {
+      merged_slots_(ops, slots.target()),
+      folded_slots_(ops, slots.target()) {
   // From the start as it is without an adapter, so that the first one changes no recorded step.
   merged_slots_.update({}, {}, true);
 }
@@ -120,8 +121,9 @@ SwapReport HotSwap::publish_locked(StagedAdapters&& given) {
   report.grew = grow_for(staged.images_);  // the last that can fail
   write_slots(staged, report);
   const std::set<size_t> rewritten = write_parameters(staged, report);
-  merge_slots(staged, rewritten, report);
+  follow_slots(staged, rewritten, report);
   synchronize();  // the staged images go now
+  folded_slots_.decide();
   for (SlotImage& image : staged.images_) active_parts_[image.slot] = std::move(image.parts);
   for (const size_t slot : staged.cleared_) active_parts_[slot].clear();
   active_ = std::move(staged.adapters_);
@@ -156,12 +158,12 @@ void HotSwap::write_slots(const StagedAdapters& staged, SwapReport& report) {
   }
 }
 
-// Returns the slots whose layer has a new master.
+// Returns the slots whose layer has a new master, or new scales beside a front.
 std::set<size_t> HotSwap::write_parameters(StagedAdapters& staged, SwapReport& report) {
   std::set<size_t> rewritten;
   const auto note_master = [&](size_t parameter) {
     const AdapterTarget::Parameter& place = target().parameters()[parameter];
-    if (!place.param->master.defined()) return;
+    if (!place.param->master.defined() && !place.param->front.defined()) return;
     if (const auto slot = target().find_slot(place.component, module_of(place.param->name))) rewritten.insert(*slot);
   };
   for (const auto& [parameter, values] : staged.values_) {
@@ -179,11 +181,14 @@ std::set<size_t> HotSwap::write_parameters(StagedAdapters& staged, SwapReport& r
   return rewritten;
 }
 
-void HotSwap::merge_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report) {
+// What is made from slots.
+void HotSwap::follow_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report) {
   std::set<size_t> changed;
   for (const SlotImage& image : staged.images_) changed.insert(image.slot);
   changed.insert(staged.cleared_.begin(), staged.cleared_.end());
   report.weights_merged = merged_slots_.update(changed, rewritten, staged.merge_slots_);
+  changed.insert(rewritten.begin(), rewritten.end());
+  folded_slots_.update(changed);
 }
 
 void HotSwap::synchronize() {
@@ -247,10 +252,12 @@ void HotSwap::reserve_rank(Component component, int64_t rank) {
 
 void HotSwap::reserve_locked(const std::vector<SlotSize>& sizes) {
   std::vector<AdapterSlots::Growth> growth;
+  std::set<size_t> grown;
   StagedAdapters moved;  // what is active in slots that move
   for (size_t slot = 0; slot < sizes.size(); ++slot) {
     if (sizes[slot] == slots_->size(slot)) continue;
     growth.push_back({slot, sizes[slot]});
+    grown.insert(slot);
     if (active_parts_[slot].empty()) continue;
     moved.images_.push_back(SlotImage{slot, active_parts_[slot], sizes[slot], true});
   }
@@ -258,7 +265,9 @@ void HotSwap::reserve_locked(const std::vector<SlotSize>& sizes) {
   slots_->grow(growth);
   SwapReport report;
   write_slots(moved, report);
+  folded_slots_.update(grown);
   synchronize();
+  folded_slots_.decide();
   ++version_;
 }
 

@@ -1,10 +1,10 @@
 // Changing adapters while a model runs, in two phases: stage (check everything, lay out host images; no effect on the
 // engine) and publish (copy to fixed addresses, between two steps). A swap that fails has changed nothing, bitwise.
 //
-// Low-rank parts lie in slots; layers add them as they run, or, where the model keeps unquantised masters and no adapter
-// of the set has a range of steps, weights are made on the device that carry them (merged_slots.h). What is not low-rank,
-// or is asked to be, is merged into parameters.
-// Which of the two follows from the adapters and their settings only, and so do the bytes of the result. Only what
+// Low-rank parts lie in slots; layers add them as they run, from there or from the front of their weight (folded_slots.h),
+// or, where the model keeps unquantised masters and no adapter of the set has a range of steps, weights are made on the
+// device that carry them (merged_slots.h). What is not low-rank, or is asked to be, is merged into parameters.
+// Which of these follows from the adapters and their settings only, and so do the bytes of the result. Only what
 // changes is written: a layer that two successive sets treat alike is left alone, one whose scales alone differ gets
 // new scales, one that loses its adapters gets a zero count; a parameter that loses them gets its base values.
 #pragma once
@@ -14,6 +14,7 @@
 #include <optional>
 #include <vector>
 
+#include "lora/apply/folded_slots.h"
 #include "lora/apply/merge.h"
 #include "lora/apply/merged_slots.h"
 #include "lora/apply/parts.h"
@@ -126,7 +127,7 @@ class HotSwap {
   void write_slots(const StagedAdapters& staged, SwapReport& report);
   std::set<size_t> write_parameters(StagedAdapters& staged, SwapReport& report);
   void synchronize();
-  void merge_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report);
+  void follow_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report);
 
   Ops& ops_;
   AdapterSlots* slots_;
@@ -136,6 +137,7 @@ class HotSwap {
   PartsBySlot active_parts_;
   MergedParams merged_;
   MergedSlots merged_slots_;
+  FoldedSlots folded_slots_;
   uint64_t version_ = 0;  // rises with every change of the state
 };
 

@@ -41,7 +41,7 @@ void write_parameter(Ops& ops, const Param& param, const std::vector<float>& val
   if (target.dtype() != DType::f8_e4m3) return upload(ops, values, target);
   const Buffer widened(ops.runtime(), DType::f32, target.shape());
   upload(ops, values, widened.tensor());
-  ops.quantize_rows({.x = widened.tensor(), .y = target, .scale = param.scale});
+  ops.quantize_rows({.x = widened.tensor(), .y = target, .scale = param.scale, .largest = param.largest()});
   ops.runtime().synchronize();  // the buffer goes away
 }
 

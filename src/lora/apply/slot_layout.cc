@@ -26,6 +26,7 @@ SlotLayout::SlotLayout(const LoraSlot& layer, const SlotSize& room)
       in(layer.in),
       out(layer.out),
       matrices(layer.weight->tensor.dtype() == DType::f32 ? DType::f32 : DType::bf16),
+      in_front(layer.weight->front.defined()),
       end(0) {
   const auto place = [&](int64_t elements, size_t element) {
     const size_t begin = end;
@@ -34,6 +35,7 @@ SlotLayout::SlotLayout(const LoraSlot& layer, const SlotSize& room)
   };
   a = place(size.ranks * in, size_of(matrices));
   b = place(out * size.ranks, size_of(matrices));
+  column_scale = place(in_front ? size.ranks : 0, sizeof(float));
   scale = place(size.ranks, sizeof(float));
   segments = place(size.segments * kSegmentFields, sizeof(int32_t));
   count = place(1, sizeof(int32_t));
@@ -44,7 +46,8 @@ LoraOperand SlotLayout::operand(std::byte* block) const {
           .b = Tensor(block + b, matrices, {out, size.ranks}),
           .scale = Tensor(block + scale, DType::f32, {size.ranks}),
           .segments = Tensor(block + segments, DType::i32, {size.segments, kSegmentFields}),
-          .count = Tensor(block + count, DType::i32, {1})};
+          .count = Tensor(block + count, DType::i32, {1}),
+          .column_scale = in_front ? Tensor(block + column_scale, DType::f32, {size.ranks}) : Tensor()};
 }
 
 }  // namespace fx

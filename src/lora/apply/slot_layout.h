@@ -23,7 +23,8 @@ struct SlotLayout {
   SlotSize size;
   int64_t in, out;
   DType matrices;                           // of a and b: f32 beside a weight of f32, else bf16
-  size_t a, b, scale, segments, count, end;  // bytes from the start of the block
+  bool in_front;                            // the operand has scales for the weight's front
+  size_t a, b, column_scale, scale, segments, count, end;  // bytes from the start of the block
 
   // The operand in a block of device memory.
   LoraOperand operand(std::byte* block) const;

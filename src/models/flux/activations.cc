@@ -6,6 +6,12 @@
 #include "nn/taps.h"
 
 namespace fx {
+namespace {
+
+// linear1 has the widest front of what reads the normed rows: qkv, the MLP's first layer, and it.
+int64_t normed_front(const ModelTypes& types) { return types.front_of(ParamRole::block_linear, kLinear1Parts); }
+
+}  // namespace
 
 FluxActivations::FluxActivations(Ops& ops, const FluxConfig& config, const ModelTypes& types, const FluxSizes& wanted)
     : sizes(wanted), arena(ops.runtime()) {
@@ -32,9 +38,13 @@ FluxActivations::FluxActivations(Ops& ops, const FluxConfig& config, const Model
   final_mod = arena.f32({S, B, 2 * H});
 
   x = arena.allocate(types.plain, {B, L, H});
-  normed = types.block_linear == DType::f8_e4m3
-               ? ScaledRows(arena.allocate(DType::f8_e4m3, {B, L, H}), arena.f32({B, L}))
-               : ScaledRows(arena.allocate(types.plain, {B, L, H}));
+  if (types.block_linear == DType::f8_e4m3) {
+    const int64_t E = normed_front(types);
+    const Tensor wide = arena.allocate(DType::f8_e4m3, {B, L, H + E});
+    normed = {wide.slice(2, E, E + H), arena.f32({B, L}), E > 0 ? wide.slice(2, 0, E) : Tensor()};
+  } else {
+    normed = arena.allocate(types.plain, {B, L, H});
+  }
   final_normed = arena.allocate(types.plain, {B, I, H});
   qkv = arena.allocate(types.plain, {B, L, 3 * H});
   if (types.e4m3_attention) qk_e4m3 = arena.allocate(DType::f8_e4m3, {B, L, 2 * H});
@@ -47,7 +57,8 @@ size_t FluxActivations::bytes_for(const FluxConfig& config, const ModelTypes& ty
   const int64_t modulation = sizes.steps * sizes.batch * H * (12 * config.double_blocks + 3 * config.single_blocks + 5);
   const int64_t context = sizes.batch * sizes.txt_tokens * config.context_dim;
   return static_cast<size_t>(modulation) * sizeof(float) +
-         static_cast<size_t>(rows * (7 * H + M) + context) * size_of(types.plain);
+         static_cast<size_t>(rows * (7 * H + M) + context) * size_of(types.plain) +
+         static_cast<size_t>(rows * normed_front(types));
 }
 
 }  // namespace fx

@@ -23,6 +23,9 @@ struct FluxSizes {
   bool operator==(const FluxSizes&) const = default;
 };
 
+// Layers of the published files that are one here: to_q, to_k, to_v, and in single blocks the first of the MLP.
+constexpr int64_t kQkvParts = 3, kLinear1Parts = 4;
+
 struct FluxActivations {
   FluxActivations(Ops& ops, const FluxConfig& config, const ModelTypes& types, const FluxSizes& sizes);
 

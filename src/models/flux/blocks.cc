@@ -29,8 +29,8 @@ void norm_rope(Ops& ops, FluxActivations& a, int64_t begin, int64_t end, const T
   ops.qk_norm_rope(args);
 }
 
-Linear block_linear(const ParamScope& scope, int64_t in, int64_t out) {
-  return Linear(scope, in, out, true, ParamRole::block_linear);
+Linear block_linear(const ParamScope& scope, int64_t in, int64_t out, int64_t parts = 1) {
+  return Linear(scope, in, out, true, ParamRole::block_linear, parts);
 }
 
 // y = the modulated norm of x's rows, in the form in which `normed` comes.
@@ -63,8 +63,9 @@ Modulation modulation(const Tensor& table, const Tensor& step, int64_t index, in
 }
 
 StreamWeights::StreamWeights(const ParamScope& block, std::string_view stream, const FluxConfig& config)
-    : mod(block / (std::string(stream) + "_mod.lin"), config.hidden(), 6 * config.hidden(), true, ParamRole::modulation),
-      qkv(block_linear(block / (std::string(stream) + "_attn.qkv"), config.hidden(), 3 * config.hidden())),
+    : mod(block / (std::string(stream) + "_mod.lin"), config.hidden(), 6 * config.hidden(), true,
+          ParamRole::modulation),
+      qkv(block_linear(block / (std::string(stream) + "_attn.qkv"), config.hidden(), 3 * config.hidden(), kQkvParts)),
       proj(block_linear(block / (std::string(stream) + "_attn.proj"), config.hidden(), config.hidden())),
       mlp_in(block_linear(block / (std::string(stream) + "_mlp.0"), config.hidden(), config.mlp_hidden())),
       mlp_out(block_linear(block / (std::string(stream) + "_mlp.2"), config.mlp_hidden(), config.hidden())),
@@ -116,7 +117,8 @@ void DoubleBlock::forward(Ops& ops, FluxActivations& a, const Tensor& img_mod, c
 
 SingleBlock::SingleBlock(const ParamScope& scope, const FluxConfig& config)
     : mod_(scope / "modulation.lin", config.hidden(), 3 * config.hidden(), true, ParamRole::modulation),
-      linear1_(block_linear(scope / "linear1", config.hidden(), 3 * config.hidden() + config.mlp_hidden())),
+      linear1_(
+          block_linear(scope / "linear1", config.hidden(), 3 * config.hidden() + config.mlp_hidden(), kLinear1Parts)),
       linear2_(block_linear(scope / "linear2", config.hidden() + config.mlp_hidden(), config.hidden())),
       q_gain_(scope.tensor("norm.query_norm.scale", {config.head_dim})),
       k_gain_(scope.tensor("norm.key_norm.scale", {config.head_dim})),

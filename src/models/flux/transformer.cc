@@ -75,6 +75,7 @@ uint64_t Flux::step_signature() const {
     mix(reinterpret_cast<uintptr_t>(slot.operand.a.raw()));
     mix(static_cast<uint64_t>(slot.operand.a.size(0)));
     mix(reinterpret_cast<uintptr_t>(&slot));
+    mix(slot.in_front ? 1 : 0);
   }
   return hash;
 }

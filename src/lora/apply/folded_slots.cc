@@ -1,0 +1,42 @@
+#include "lora/apply/folded_slots.h"
+
+#include <algorithm>
+
+namespace fx {
+namespace {
+
+constexpr float kLeastRoom = 1.0f;  // see FoldLoraArgs
+
+bool has_front(const AdapterTarget::Slot& slot) { return slot.slot->weight->front.defined(); }
+
+}  // namespace
+
+FoldedSlots::FoldedSlots(Ops& ops, const AdapterTarget& target) : ops_(ops), target_(&target) {
+  if (!std::ranges::any_of(target.slots(), has_front)) return;
+  rooms_ = Buffer(ops.runtime(), DType::f32, {static_cast<int64_t>(target.slots().size())});
+}
+
+void FoldedSlots::update(const std::set<size_t>& changed) {
+  for (const size_t index : changed) {
+    const AdapterTarget::Slot& place = target_->slots()[index];
+    const LoraSlot& slot = *place.slot;
+    if (!has_front(place) || !slot.operand.defined()) continue;
+    const auto at = static_cast<int64_t>(index);
+    ops_.fold_lora({.lora = slot.operand,
+                    .weight_scale = slot.weight->scale,
+                    .weight_front = slot.weight->front,
+                    .room = rooms_.tensor().slice(0, at, at + 1)});
+    undecided_.insert(index);
+  }
+}
+
+void FoldedSlots::decide() {
+  if (undecided_.empty()) return;
+  std::vector<float> rooms(target_->slots().size());
+  ops_.runtime().copy(rooms.data(), rooms_.tensor().raw(), rooms.size() * sizeof(float), CopyKind::device_to_host);
+  ops_.runtime().synchronize();
+  for (const size_t index : undecided_) target_->slots()[index].slot->in_front = rooms[index] >= kLeastRoom;
+  undecided_.clear();
+}
+
+}  // namespace fx

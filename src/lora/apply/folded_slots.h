@@ -1,0 +1,33 @@
+// Adapters in the fronts of quantised weights: a cache of what the slots say, made on the device, with which a layer takes
+// its adapter along in the product (LinearArgs::weight_front). Layers whose weight has no front are left alone, and so are
+// adapters for which a front is too short, or e4m3 too narrow: their layers add the operand as it lies in the slot.
+#pragma once
+
+#include <set>
+
+#include "core/buffer.h"
+#include "lora/target.h"
+#include "ops/ops.h"
+
+namespace fx {
+
+class FoldedSlots {
+ public:
+  // Both must outlive it.
+  FoldedSlots(Ops& ops, const AdapterTarget& target);
+
+  // Brings the fronts of these slots in step with them, in stream order: whenever anything of a slot has been written, or
+  // the scales of its weight. What the front has follows from the slot's contents alone.
+  void update(const std::set<size_t>& changed);
+
+  // Waits for that, and tells the layers whether their front is of use (LoraSlot::in_front).
+  void decide();
+
+ private:
+  Ops& ops_;
+  const AdapterTarget* target_;
+  Buffer rooms_;  // by slot, see FoldLoraArgs::room; none where no weight has a front
+  std::set<size_t> undecided_;
+};
+
+}  // namespace fx

@@ -1,0 +1,182 @@
+// Adapters in the fronts of weights in e4m3: fold_lora, and linear with what it has made.
+#include <cmath>
+#include <cstring>
+
+#include "parity/low_precision_cases.h"
+
+namespace fx::test {
+namespace {
+
+constexpr float kLargest = 14;  // of a row of a weight: room above for an adapter, as nn/params.h leaves it
+
+struct FrontLinear {
+  std::string name;
+  LinearShape s;
+  std::vector<int32_t> segments;  // four numbers each
+  int64_t front = 32, capacity = 24;
+  float strength = 0.3f;  // |difference| / |weight|, where all ranks feed a row
+  bool given = false;     // x comes in e4m3
+  Activation activation = Activation::none;
+  bool gated = false;
+  bool f32 = false;   // what y is, where nothing else is rounded
+  int64_t first = 0;  // columns of the first output, if there are two
+  bool fits = true;   // the adapter's ranks lie within the front
+};
+
+// One output, and the same without the adapter.
+void make_output(const FrontLinear& c, const std::string& name, int64_t columns, Operands& o) {
+  const Shape shape{c.s.batch, c.s.rows, columns};
+  for (const std::string& each : {name, name + "_base"}) {
+    if (c.f32) o.as(DType::f32);
+    c.gated ? o.in_out(each, shape) : o.output(each, shape);
+    if (each == name) o.buffers().back().judged_by_case = true;
+  }
+  const Tensor &y = o[name], &base = o[name + "_base"];
+  if (c.gated) std::memcpy(base.raw(), y.raw(), static_cast<size_t>(y.bytes()));
+}
+
+void make_front(const FrontLinear& c, Operands& o) {
+  const float depth = 1 / std::sqrt(static_cast<float>(c.s.depth));
+  const Shape x{c.s.batch, c.s.rows, c.s.depth};
+  o.view("x_front", Tensor());
+  c.given ? o.with_front("x", x, c.front, 1, 448) : o.to_quantize("x", x, true);
+  o.with_front("weight", {c.s.columns, c.s.depth}, c.front, depth, kLargest);
+  o.input("bias", {c.s.columns});
+  o.input("a", {c.capacity, c.s.depth}, depth);
+  o.input("b", {c.s.columns, c.capacity}, c.strength / std::sqrt(static_cast<float>(c.capacity)));
+  o.as(DType::f32).input("scale", {c.capacity});
+  std::vector<int32_t> segments = c.segments;
+  segments.resize(4 * 4, -77);  // what lies behind `count` must not be read
+  o.integers("segments", {4, 4}, segments);
+  o.integers("count", {1}, {static_cast<int32_t>(c.segments.size() / 4)});
+  for (const auto& [name, size] : {std::pair{"column_scale", c.capacity}, {"room", int64_t{1}}}) {
+    o.as(DType::f32).output(name, {size});
+    o.buffers().back().judged_by_case = true;
+  }
+  o.view("gate", o.as(DType::f32).input("table", {3, c.s.batch, 2 * c.s.columns}).slice(2, 0, c.s.columns));
+  o.integers("step", {1}, {2});
+  if (c.first > 0) make_output(c, "y0", c.first, o);
+  make_output(c, "y", c.s.columns - c.first, o);
+}
+
+void run_front(const FrontLinear& c, Ops& ops, const Operands& o) {
+  const LoraOperand lora{o["a"], o["b"], o["scale"], o["segments"], o["count"]};
+  LinearArgs args{.x = o["x"],
+                  .x_scale = o["x_scale"],
+                  .x_front = o["x_front"],
+                  .weight = o["weight"],
+                  .weight_scale = o["weight_scale"],
+                  .weight_front = o["weight_front"],
+                  .bias = o["bias"],
+                  .lora = {},
+                  .outputs = {{{o["y_base"], c.activation}}},
+                  .add = c.gated,
+                  .gate = c.gated ? StepVector{o["gate"], o["step"]} : StepVector{}};
+  const bool front = args.weight_front.defined();
+  if (front)
+    ops.fold_lora({.lora = {}, .weight_scale = args.weight_scale, .weight_front = args.weight_front, .room = {}});
+  if (c.first > 0) args.outputs = {{{o["y0_base"]}, {o["y_base"], c.activation}}};
+  ops.linear(args);
+
+  args.lora = lora;
+  if (front) {
+    LoraOperand folded = lora;
+    folded.column_scale = o["column_scale"];
+    ops.fold_lora(
+        {.lora = folded, .weight_scale = args.weight_scale, .weight_front = args.weight_front, .room = o["room"]});
+    if (c.fits) args.lora = folded;
+  }
+  args.outputs = {{{o["y"], c.activation}}};
+  if (c.first > 0) args.outputs = {{{o["y0"]}, {o["y"], c.activation}}};
+  ops.linear(args);
+}
+
+// The adapter's share of an output: how much of it has arrived, and how far off it is.
+std::string wrong_difference(const FrontLinear& c, const std::string& name, const Operands& run,
+                             const Operands& truth) {
+  const auto found = run.owned(name).values(), found_base = run.owned(name + "_base").values();
+  const auto right = truth.owned(name).values(), right_base = truth.owned(name + "_base").values();
+  double product = 0, squares = 0, errors = 0, all = 0;
+  for (size_t i = 0; i < right.size(); ++i) {
+    const double difference = static_cast<double>(right[i]) - right_base[i];
+    const double arrived = static_cast<double>(found[i]) - found_base[i];
+    if (!std::isfinite(arrived)) return fmt::format("{} [{}]: {}", name, i, found[i]);
+    product += arrived * difference;
+    squares += difference * difference;
+    errors += (arrived - difference) * (arrived - difference);
+    all += static_cast<double>(right_base[i]) * right_base[i];
+  }
+  if (squares == 0) return errors == 0 ? "" : name + " differs from what it is without an adapter";
+  // e4m3 on both sides; beside it the rounding of both outputs, and what the sum of the product loses.
+  const double share = product / squares, error = std::sqrt(errors / squares);
+  const double noise = (c.f32 ? 0x1p-10 : 0x1p-8) * std::sqrt(all / squares);
+  if (std::abs(share - 1) <= 0.03 + noise / std::sqrt(static_cast<double>(right.size())) && error <= 0.06 + noise)
+    return "";
+  return fmt::format("{}: {} of the difference has arrived, with an error of {}; expected 1 and {}", name, share, error,
+                     0.06 + noise);
+}
+
+std::string judge_front(const FrontLinear& c, const Operands& run, const Operands& truth) {
+  if (run["weight_front"].defined()) {
+    const float room = run.owned("room").values()[0];
+    if (!(c.fits ? room >= 1 : room == 0))
+      return fmt::format("room {}, the adapter {}", room, c.fits ? "fits" : "does not fit");
+  }
+  const std::string wrong = c.first > 0 ? wrong_difference(c, "y0", run, truth) : "";
+  return wrong.empty() ? wrong_difference(c, "y", run, truth) : wrong;
+}
+
+}  // namespace
+
+std::vector<OpCase> front_cases() {
+  const std::vector<int32_t> none, one = {0, 16, 0, 96}, qkv = {0, 4, 0, 32, 4, 7, 32, 32, 11, 13, 64, 32},
+                                   gaps = {3, 2, 10, 20, 20, 4, 33, 1}, overlap = {0, 8, 0, 60, 8, 16, 40, 56},
+                                   shared = {0, 8, 0, 30, 0, 8, 50, 40}, empty = {0, 0, 0, 96, 2, 5, 3, 0};
+  std::vector<FrontLinear> all;
+  for (const bool given : {false, true}) {
+    const std::string label = given ? "given_" : "";
+    const auto add = [&](FrontLinear c) {
+      c.name = label + c.name;
+      c.given = given;
+      all.push_back(c);
+    };
+    add({.name = "none", .s = {2, 40, 64, 96}, .segments = none});
+    add({.name = "empty", .s = {2, 40, 64, 96}, .segments = empty});
+    add({.name = "one", .s = {2, 40, 64, 96}, .segments = one});
+    add({.name = "qkv", .s = {2, 40, 64, 96}, .segments = qkv});
+    add({.name = "gaps", .s = {1, 7, 64, 96}, .segments = gaps});
+    add({.name = "overlap", .s = {1, 131, 64, 96}, .segments = overlap});
+    add({.name = "shared", .s = {1, 77, 64, 96}, .segments = shared});
+    add({.name = "one_row", .s = {2, 1, 64, 96}, .segments = qkv});
+    add({.name = "beyond", .s = {2, 40, 64, 96}, .segments = qkv, .front = 16, .fits = false});
+    add({.name = "beyond_unused", .s = {2, 40, 64, 96}, .segments = one, .front = 16});
+    add({.name = "gated", .s = {2, 33, 64, 96}, .segments = qkv, .gated = true});
+    add({.name = "gelu", .s = {2, 33, 64, 96}, .segments = one, .activation = Activation::gelu_tanh});
+    add({.name = "silu", .s = {1, 33, 64, 96}, .segments = one, .activation = Activation::silu});
+    add({.name = "split", .s = {2, 33, 64, 160}, .segments = qkv, .activation = Activation::gelu_tanh, .first = 64});
+    add({.name = "odd", .s = {2, 13, 40, 99}, .segments = qkv});  // no product of a library takes it
+    add({.name = "odd_capacity", .s = {2, 13, 64, 96}, .segments = one, .capacity = 17});
+    add({.name = "wide",
+         .s = {1, 200, 512, 96},
+         .segments = {0, 100, 0, 50, 300, 40, 30, 66},
+         .front = 384,
+         .capacity = 512});
+    add({.name = "deep", .s = {1, 300, 3072, 96}, .segments = one});
+    // As strong and as weak as adapters are.
+    add({.name = "strong", .s = {1, 64, 3072, 96}, .segments = {0, 1, 0, 96}, .strength = 1.5f});
+    add({.name = "weak", .s = {1, 300, 3072, 96}, .segments = one, .strength = 0.005f, .f32 = true});
+  }
+  std::vector<OpCase> cases;
+  for (const FrontLinear& c : all) {
+    cases.push_back({.name = fmt::format("linear/fp8_front/{}_b{}_m{}_k{}_n{}", c.name, c.s.batch, c.s.rows, c.s.depth,
+                                         c.s.columns),
+                     .make = [c](Operands& o) { make_front(c, o); },
+                     .run = [c](Ops& ops, const Operands& o) { run_front(c, ops, o); },
+                     .eps = c.f32 ? 1e-2 : 1e-6,  // what sums of products in e4m3 lose on a GPU
+                     .factor = 4,
+                     .judge = [c](const Operands& run, const Operands& truth) { return judge_front(c, run, truth); }});
+  }
+  return cases;
+}
+
+}  // namespace fx::test
