@@ -92,8 +92,11 @@ void OptionSet::engine(EngineOptions& target) {
        "merged where memory allows)",
        target.adapter_mode, {"auto", "merged", "unmerged"});
   word("--attention", "on a GPU: its precision (default auto: e4m3 with fp8)", target.attention, {"auto", "bf16", "e4m3"});
-  integer("--max-rank", "reserve room for unmerged adapters of this rank, so that none moves memory (default: none)",
-          target.max_rank, 1, 1024);
+  integer(
+      "--max-rank",
+      "reserve room for unmerged adapters of this rank, so that none moves memory, and in fp8 none costs a pass of its "
+      "own (default: none)",
+      target.max_rank, 1, 1024);
   integer("--threads", "CPU threads (default: all cores)", target.threads, 1, kMaxThreads);
   flag("--reference", "compute with the slow reference back-end, to compare with", target.reference)
       ->group("Debugging");

@@ -64,6 +64,7 @@ inline void fill_random(Ops& ops, const ParamStore& store) {
     std::vector<float> values(static_cast<size_t>(param.tensor.count()));
     rng.fill_normal(values, matrix ? 1.5f / std::sqrt(static_cast<float>(param.tensor.size(1))) : 0.3f,
                     gain ? 1.0f : 0.0f);
+    if (param.scale.defined()) continue;
     upload(ops, values, param.tensor);
     if (param.master.defined()) upload(ops, values, param.master);
   }
@@ -72,7 +73,8 @@ inline void fill_random(Ops& ops, const ParamStore& store) {
 class TinyModel {
  public:
   // The types of the transformer.
-  explicit TinyModel(const ModelTypes& types = {}) : flux_params(ops->runtime(), types) {
+  explicit TinyModel(const ModelTypes& types = {}, std::unique_ptr<Ops> made = make_reference_ops())
+      : ops(std::move(made)), flux_params(ops->runtime(), types) {
     for (ParamStore* store : {&flux_params, &clip_params, &t5_params}) fill_random(*ops, *store);
     target.add(Component::transformer, flux_names, flux_params);
     target.add(Component::text_encoder, clip_names, clip_params);
@@ -99,7 +101,7 @@ class TinyModel {
     return *target.slots().at(target.find_slot(component, canonical).value()).slot;
   }
 
-  std::unique_ptr<Ops> ops = make_reference_ops();
+  std::unique_ptr<Ops> ops;
   ParamStore flux_params, clip_params{ops->runtime()}, t5_params{ops->runtime()};
   Flux flux{flux_params, tiny_flux()};
   ClipText clip{clip_params, tiny_clip()};

@@ -18,6 +18,7 @@ struct FrontLinear {
   bool given = false;     // x comes in e4m3
   Activation activation = Activation::none;
   bool gated = false;
+  bool of_many = false;  // rows are some of longer sequences; where given, with a wider front than this layer has
   bool f32 = false;   // what y is, where nothing else is rounded
   int64_t first = 0;  // columns of the first output, if there are two
   bool fits = true;   // the adapter's ranks lie within the front
@@ -35,11 +36,23 @@ void make_output(const FrontLinear& c, const std::string& name, int64_t columns,
   if (c.gated) std::memcpy(base.raw(), y.raw(), static_cast<size_t>(y.bytes()));
 }
 
+void make_x(const FrontLinear& c, Operands& o) {
+  const int64_t rows = c.of_many ? c.s.rows + 5 : c.s.rows, first = rows - c.s.rows, more = c.of_many ? 16 : 0;
+  if (!c.given) {
+    o.to_quantize("x", {c.s.batch, rows, c.s.depth}, true);
+    o.view("x_front", Tensor());
+  } else {
+    o.with_front("x", {c.s.batch, rows, c.s.depth}, c.front + more, 1, 448);
+    const Tensor front = o["x_front"], scale = o["x_scale"];
+    if (front.defined()) o.view("x_front", front.slice(1, first, rows).slice(2, more, more + c.front));
+    if (scale.defined()) o.view("x_scale", scale.slice(1, first, rows));
+  }
+  o.view("x", Tensor(o["x"]).slice(1, first, rows));
+}
+
 void make_front(const FrontLinear& c, Operands& o) {
   const float depth = 1 / std::sqrt(static_cast<float>(c.s.depth));
-  const Shape x{c.s.batch, c.s.rows, c.s.depth};
-  o.view("x_front", Tensor());
-  c.given ? o.with_front("x", x, c.front, 1, 448) : o.to_quantize("x", x, true);
+  make_x(c, o);
   o.with_front("weight", {c.s.columns, c.s.depth}, c.front, depth, kLargest);
   o.input("bias", {c.s.columns});
   o.input("a", {c.capacity, c.s.depth}, depth);
@@ -154,6 +167,8 @@ std::vector<OpCase> front_cases() {
     add({.name = "gelu", .s = {2, 33, 64, 96}, .segments = one, .activation = Activation::gelu_tanh});
     add({.name = "silu", .s = {1, 33, 64, 96}, .segments = one, .activation = Activation::silu});
     add({.name = "split", .s = {2, 33, 64, 160}, .segments = qkv, .activation = Activation::gelu_tanh, .first = 64});
+    add({.name = "of_many", .s = {2, 21, 64, 96}, .segments = qkv, .of_many = true});
+    add({.name = "of_many_gated", .s = {2, 21, 64, 96}, .segments = one, .gated = true, .of_many = true});
     add({.name = "odd", .s = {2, 13, 40, 99}, .segments = qkv});  // no product of a library takes it
     add({.name = "odd_capacity", .s = {2, 13, 64, 96}, .segments = one, .capacity = 17});
     add({.name = "wide",

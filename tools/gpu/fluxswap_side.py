@@ -51,7 +51,9 @@ class Fluxswap:
         precision, _, mode = precision.partition("-")  # "fp8-unmerged"
         common = ["--model", self.model, "--device", self.device, "--precision", precision, "--width", width, "--height", height,
                   "--guidance", GUIDANCE]
-        if mode:
+        if mode == "folded":  # unmerged, within the products of fp8 layers
+            common += ["--adapter-mode", "unmerged", "--max-rank", "128"]
+        elif mode:
             common += ["--adapter-mode", mode]
         for name, scale in CASES[job.case].items():
             common += ["--lora", f"{self.adapters[name]}:{scale}"]

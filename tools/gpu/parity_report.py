@@ -6,10 +6,11 @@ import json
 from parity_cases import CASES, Job
 
 BF16_FACTOR = 1.5  # fluxswap bf16 may have this much of diffusers bf16's error; fluxswap fp8 may have the recipe's
-STRENGTH_FLOOR = {"bf16": 0.01, "fp8": 0.03, "fp8-unmerged": 0.03, "f32": 0.001}  # so far from 1 is always good enough
+STRENGTH_FLOOR = {"bf16": 0.01, "fp8": 0.03, "fp8-unmerged": 0.03, "fp8-folded": 0.03, "f32": 0.001}  # so far from 1 is always good enough
 VISIBLE = 10  # a planted mistake must exceed so many tolerances
 F32_LIMIT = 1e-4  # the tolerance of the golden tests
-COMPARED = {"bf16": ("diffusers bf16", BF16_FACTOR), "fp8": ("recipe fp8", 1.0), "fp8-unmerged": ("recipe fp8", 1.0)}
+COMPARED = {"bf16": ("diffusers bf16", BF16_FACTOR), "fp8": ("recipe fp8", 1.0), "fp8-unmerged": ("recipe fp8", 1.0),
+            "fp8-folded": ("recipe fp8", 1.0)}
 SHARE_TOLERANCE = 0.08
 
 

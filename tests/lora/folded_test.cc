@@ -1,0 +1,115 @@
+// When adapters are laid into the fronts of weights, and which layers then take them from there. What a front has in it is
+// for tests/parity.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "lora/random_adapter.h"
+#include "lora/tiny_model.h"
+#include "support/forwarding_ops.h"
+
+namespace fx::test {
+namespace {
+
+// Folds nothing, and finds as much room as a test wants.
+class FoldingOps final : public ForwardingOps {
+ public:
+  FoldingOps() : ForwardingOps(make_reference_ops()) {}
+  bool computes_in(DType dtype) const override { return dtype == DType::bf16 || ForwardingOps::computes_in(dtype); }
+
+  float room = 1.0f;
+  std::multiset<const void*> folded;  // weights
+
+ private:
+  void do_fold_lora(const FoldLoraArgs& args) override {
+    folded.insert(args.weight_front.raw());
+    *args.room.f32() = room;
+  }
+};
+
+class Folded : public ::testing::Test {
+ protected:
+  static ModelTypes types(int64_t ranks, bool masters = false) {
+    return {.block_linear = DType::f8_e4m3, .masters = masters, .lora_ranks = ranks};
+  }
+  explicit Folded(const ModelTypes& types = Folded::types(16)) : model_(types, std::make_unique<FoldingOps>()) {}
+
+  FoldingOps& ops() { return dynamic_cast<FoldingOps&>(*model_.ops); }
+  std::shared_ptr<const Adapter> adapter(const std::string& name, float share = 0.5f) {
+    return RandomAdapter(model_.target, name).low_rank(share).make();
+  }
+  // Layers with a front and room for adapters, and those of them that say where their adapter is.
+  size_t with_slots() const {
+    return std::ranges::count_if(model_.flux_params.slots(), [](const LoraSlot& slot) {
+      return slot.weight->front.defined() && slot.operand.defined();
+    });
+  }
+  size_t in_front() const { return std::ranges::count_if(model_.flux_params.slots(), &LoraSlot::in_front); }
+
+  TinyModel model_;
+};
+
+TEST_F(Folded, EachPartOfALayerHasItsRoom) {
+  const auto columns = [&](const std::string& module) {
+    const Tensor& front = model_.layer(Component::transformer, module).weight->front;
+    return front.defined() ? front.size(1) : 0;
+  };
+  EXPECT_EQ(columns("double_blocks.1.txt_attn.qkv"), 48);
+  EXPECT_EQ(columns("single_blocks.0.linear1"), 64);
+  for (const char* module : {"img_attn.proj", "img_mlp.0", "txt_mlp.2"}) {
+    EXPECT_EQ(columns(std::string("double_blocks.0.") + module), 16) << module;
+  }
+  EXPECT_EQ(columns("single_blocks.1.linear2"), 16);
+  for (const char* module : {"img_in", "double_blocks.0.img_mod.lin", "single_blocks.0.modulation.lin"}) {
+    EXPECT_EQ(columns(module), 0) << module;
+  }
+  const ScaledRows& normed = model_.activations.normed;
+  EXPECT_EQ(normed.front.size(2), 64) << "the widest of what reads it";
+  EXPECT_EQ(normed.values.raw(), normed.front.data<uint8_t>() + 64);
+  const ScaledRows rows = normed.rows(1, 3);
+  EXPECT_EQ(rows.values.raw(), rows.front.data<uint8_t>() + 64);
+  const TinyModel masters(types(16, true), std::make_unique<FoldingOps>());
+  for (const Param& param : masters.flux_params.params()) EXPECT_FALSE(param.front.defined()) << param.name;
+}
+
+TEST_F(Folded, FollowsEveryChangeOfASlot) {
+  HotSwap& swap = *model_.swap;
+  const auto a = adapter("a");
+  swap.apply({{a}});
+  ASSERT_GT(with_slots(), 3u);
+  EXPECT_EQ(ops().folded.size(), with_slots());
+  EXPECT_EQ(in_front(), with_slots());
+  const uint64_t signature = model_.flux.step_signature();
+  ops().folded.clear();
+  swap.apply({{a}});
+  EXPECT_EQ(ops().folded.size(), 0u) << "nothing has changed";
+  swap.set_scales({0.5f});
+  EXPECT_EQ(ops().folded.size(), with_slots()) << "other scales";
+  ops().folded.clear();
+  swap.apply({});
+  EXPECT_EQ(ops().folded.size(), with_slots()) << "no adapter";
+  EXPECT_EQ(in_front(), with_slots());
+  EXPECT_EQ(model_.flux.step_signature(), signature);
+  ops().folded.clear();
+  swap.reserve_rank(Component::transformer, 40);
+  EXPECT_GT(ops().folded.size(), 10u) << "all have moved";
+  EXPECT_EQ(in_front(), with_slots());
+}
+
+TEST_F(Folded, WhatDoesNotFitStaysBesideTheWeight) {
+  HotSwap& swap = *model_.swap;
+  const auto a = adapter("a"), b = adapter("b");
+  swap.apply({{a}});
+  const uint64_t in_fronts = model_.flux.step_signature();
+  ops().room = 0.9f;
+  swap.apply({{a, {0.5f}}});
+  EXPECT_EQ(in_front(), 0u);
+  EXPECT_NE(model_.flux.step_signature(), in_fronts);
+  ops().room = 1.0f;
+  swap.apply({{a}});
+  EXPECT_EQ(in_front(), with_slots());
+  EXPECT_EQ(model_.flux.step_signature(), in_fronts);
+}
+
+}  // namespace
+}  // namespace fx::test
