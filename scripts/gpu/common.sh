@@ -7,7 +7,7 @@ find_cuda_libraries() {
   local library found
   for library in libcublasLt.so.13 libcudnn.so.9; do
     ldconfig -p 2>/dev/null | grep -q "$library" && continue
-    found=$(find /usr/local /usr/lib /opt "$HOME/.local" "${VIRTUAL_ENV:-/opt}" -name "$library" 2>/dev/null | head -n 1)
+    found=$(find /usr/local /usr/lib /opt "$HOME/.local" "${VIRTUAL_ENV:-/opt}" -name "$library" 2>/dev/null | head -n 1) || true
     [ -z "$found" ] || export LD_LIBRARY_PATH="${found%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   done
 }

@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/cuda}
 folder=${2:-build/gpu}
 max_mib=60
-programs=(tests/parity/cuda_test tests/parity/ops_test tests/golden/golden_test tests/property/property_test apps/cli/fluxswap)
+programs=(tests/parity/cuda_test tests/parity/ops_test tests/golden/golden_test tests/property/property_test apps/cli/fluxswap bench/draw_prompts)
 # Every Linux has these, and mixing versions of them ends badly.
 system='^(linux-vdso|ld-linux|libc|libm|libdl|libpthread|librt)[-.]'
 

@@ -63,7 +63,8 @@ TEST_P(Captured, OncePerSizeAndArrangement) {
   const auto with_it = draw(64, 64, 1, {{low_rank_}, {dora_}});
   draw(64, 64, 1, {{attention_, {0.5f}}});
   EXPECT_EQ(draw(64, 64, 1), first);
-  expect_more(0, "adapters within the room");
+  // The tests' adapters are many times stronger than the weights: more than a front in e4m3 holds.
+  expect_more(way_has(GetParam(), "folded") ? 1 : 0, "adapters within the room");
   draw(64, 64, 1, {{attention_, {.steps = {0.0, 0.6}}}});
   expect_more(merged ? 1 : 0, "a range of steps: layers that carry nothing add their adapters");
   EXPECT_EQ(draw(64, 64, 1, {{low_rank_}, {dora_}}), with_it);

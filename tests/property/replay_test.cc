@@ -90,7 +90,14 @@ std::vector<std::string> all_ways() {
   return ways;
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, Replay, testing::ValuesIn(all_ways()), way_name);
+// Folded adapters have two arrangements, of which a recording knows one: Captured covers them.
+std::vector<std::string> replayable_ways() {
+  std::vector<std::string> ways = all_ways();
+  std::erase_if(ways, [](const std::string& way) { return way_has(way, "folded"); });
+  return ways;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, Replay, testing::ValuesIn(replayable_ways()), way_name);
 
 }  // namespace
 }  // namespace fx::test

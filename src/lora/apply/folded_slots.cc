@@ -35,8 +35,15 @@ void FoldedSlots::decide() {
   std::vector<float> rooms(target_->slots().size());
   ops_.runtime().copy(rooms.data(), rooms_.tensor().raw(), rooms.size() * sizeof(float), CopyKind::device_to_host);
   ops_.runtime().synchronize();
-  for (const size_t index : undecided_) target_->slots()[index].slot->in_front = rooms[index] >= kLeastRoom;
+  for (const size_t index : undecided_) {
+    if (rooms[index] >= kLeastRoom) too_narrow_.erase(index);
+    else too_narrow_.insert(index);
+  }
   undecided_.clear();
+  // All of them or none: a recorded step knows which, and there are two to record, whatever adapters come.
+  for (const AdapterTarget::Slot& place : target_->slots()) {
+    place.slot->in_front = has_front(place) && place.slot->operand.defined() && too_narrow_.empty();
+  }
 }
 
 }  // namespace fx

@@ -1,6 +1,7 @@
 // Adapters in the fronts of quantised weights: a cache of what the slots say, made on the device, with which a layer takes
-// its adapter along in the product (LinearArgs::weight_front). Layers whose weight has no front are left alone, and so are
-// adapters for which a front is too short, or e4m3 too narrow: their layers add the operand as it lies in the slot.
+// its adapter along in the product (LinearArgs::weight_front). Layers whose weight has no front are left alone. When one
+// of the adapters does not fit (its ranks are more than the front has columns, or e4m3 is too narrow for it), all layers
+// add their operands as they lie in the slots.
 #pragma once
 
 #include <set>
@@ -28,6 +29,7 @@ class FoldedSlots {
   const AdapterTarget* target_;
   Buffer rooms_;  // by slot, see FoldLoraArgs::room; none where no weight has a front
   std::set<size_t> undecided_;
+  std::set<size_t> too_narrow_;  // slots whose adapters do not fit their fronts
 };
 
 }  // namespace fx
