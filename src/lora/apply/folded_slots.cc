@@ -16,18 +16,16 @@ FoldedSlots::FoldedSlots(Ops& ops, const AdapterTarget& target) : ops_(ops), tar
   rooms_ = Buffer(ops.runtime(), DType::f32, {static_cast<int64_t>(target.slots().size())});
 }
 
-void FoldedSlots::update(const std::set<size_t>& changed) {
-  for (const size_t index : changed) {
-    const AdapterTarget::Slot& place = target_->slots()[index];
-    const LoraSlot& slot = *place.slot;
-    if (!has_front(place) || !slot.operand.defined()) continue;
-    const auto at = static_cast<int64_t>(index);
-    ops_.fold_lora({.lora = slot.operand,
-                    .weight_scale = slot.weight->scale,
-                    .weight_front = slot.weight->front,
-                    .room = rooms_.tensor().slice(0, at, at + 1)});
-    undecided_.insert(index);
-  }
+void FoldedSlots::update(size_t index) {
+  const AdapterTarget::Slot& place = target_->slots()[index];
+  const LoraSlot& slot = *place.slot;
+  if (!has_front(place) || !slot.operand.defined()) return;
+  const auto at = static_cast<int64_t>(index);
+  ops_.fold_lora({.lora = slot.operand,
+                  .weight_scale = slot.weight->scale,
+                  .weight_front = slot.weight->front,
+                  .room = rooms_.tensor().slice(0, at, at + 1)});
+  undecided_.insert(index);
 }
 
 void FoldedSlots::decide() {

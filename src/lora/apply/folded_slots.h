@@ -17,9 +17,9 @@ class FoldedSlots {
   // Both must outlive it.
   FoldedSlots(Ops& ops, const AdapterTarget& target);
 
-  // Brings the fronts of these slots in step with them, in stream order: whenever anything of a slot has been written, or
+  // Brings the front of a slot's weight in step with it, in stream order: whenever anything of the slot has been written, or
   // the scales of its weight. What the front has follows from the slot's contents alone.
-  void update(const std::set<size_t>& changed);
+  void update(size_t slot);
 
   // Waits for that, and tells the layers whether their front is of use (LoraSlot::in_front).
   void decide();

@@ -23,7 +23,7 @@ HotSwap::HotSwap(Ops& ops, AdapterSlots& slots)
       merged_slots_(ops, slots.target()),
       folded_slots_(ops, slots.target()) {
   // From the start as it is without an adapter, so that the first one changes no recorded step.
-  merged_slots_.update({}, {}, true);
+  for (size_t slot = 0; slot < slots.count(); ++slot) merged_slots_.update(slot, false, false, true);
 }
 
 HotSwap::Snapshot HotSwap::snapshot() const {
@@ -119,9 +119,8 @@ SwapReport HotSwap::publish_locked(StagedAdapters&& given) {
   }
   SwapReport report;
   report.grew = grow_for(staged.images_);  // the last that can fail
-  write_slots(staged, report);
   const std::set<size_t> rewritten = write_parameters(staged, report);
-  follow_slots(staged, rewritten, report);
+  write_slots(staged, rewritten, report);
   synchronize();  // the staged images go now
   folded_slots_.decide();
   for (SlotImage& image : staged.images_) active_parts_[image.slot] = std::move(image.parts);
@@ -142,19 +141,44 @@ bool HotSwap::grow_for(const std::vector<SlotImage>& images) {
   return !growth.empty();
 }
 
-void HotSwap::write_slots(const StagedAdapters& staged, SwapReport& report) {
+void HotSwap::write_slot(const SlotImage& image, SwapReport& report) {
+  const AdapterTarget::Slot& slot = target().slots()[image.slot];
+  report.bytes += write(ops_, image, slot);
+  ++(image.matrices ? report.slots_written : report.slots_rescaled);
+  note_change(slot.component, report);
+}
+
+void HotSwap::clear_slot(size_t index, SwapReport& report) {
+  const AdapterTarget::Slot& slot = target().slots()[index];
+  const Tensor& count = slot.slot->operand.count;
+  slot.runtime->fill_zero(count.raw(), static_cast<size_t>(count.bytes()));
+  ++report.slots_cleared;
+  note_change(slot.component, report);
+}
+
+// What is made from a slot follows it at once: the device works on that while the host issues the next.
+void HotSwap::write_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report) {
+  std::set<size_t> followed;
+  const auto follow = [&](size_t slot) {
+    const bool merged = merged_slots_.update(slot, true, rewritten.contains(slot), staged.merge_slots_);
+    report.weights_merged += merged ? 1 : 0;
+    folded_slots_.update(slot);
+    followed.insert(slot);
+  };
   for (const SlotImage& image : staged.images_) {
-    const AdapterTarget::Slot& slot = target().slots()[image.slot];
-    report.bytes += write(ops_, image, slot);
-    ++(image.matrices ? report.slots_written : report.slots_rescaled);
-    note_change(slot.component, report);
+    write_slot(image, report);
+    follow(image.slot);
   }
-  for (const size_t index : staged.cleared_) {
-    const AdapterTarget::Slot& slot = target().slots()[index];
-    const Tensor& count = slot.slot->operand.count;
-    slot.runtime->fill_zero(count.raw(), static_cast<size_t>(count.bytes()));
-    ++report.slots_cleared;
-    note_change(slot.component, report);
+  for (const size_t slot : staged.cleared_) {
+    clear_slot(slot, report);
+    follow(slot);
+  }
+  // All others: their masters may be new, or the set is the first that is merged, or that is not.
+  for (size_t slot = 0; slot < slots_->count(); ++slot) {
+    if (followed.contains(slot)) continue;
+    const bool is_new = rewritten.contains(slot);
+    report.weights_merged += merged_slots_.update(slot, false, is_new, staged.merge_slots_) ? 1 : 0;
+    if (is_new) folded_slots_.update(slot);
   }
 }
 
@@ -179,16 +203,6 @@ std::set<size_t> HotSwap::write_parameters(StagedAdapters& staged, SwapReport& r
   }
   report.bytes += merged_.publish(staged.values_, std::move(staged.merged_));
   return rewritten;
-}
-
-// What is made from slots.
-void HotSwap::follow_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report) {
-  std::set<size_t> changed;
-  for (const SlotImage& image : staged.images_) changed.insert(image.slot);
-  changed.insert(staged.cleared_.begin(), staged.cleared_.end());
-  report.weights_merged = merged_slots_.update(changed, rewritten, staged.merge_slots_);
-  changed.insert(rewritten.begin(), rewritten.end());
-  folded_slots_.update(changed);
 }
 
 void HotSwap::synchronize() {
@@ -264,8 +278,8 @@ void HotSwap::reserve_locked(const std::vector<SlotSize>& sizes) {
   lay_out(moved.images_, target());
   slots_->grow(growth);
   SwapReport report;
-  write_slots(moved, report);
-  folded_slots_.update(grown);
+  for (const SlotImage& image : moved.images_) write_slot(image, report);
+  for (const size_t slot : grown) folded_slots_.update(slot);
   synchronize();
   folded_slots_.decide();
   ++version_;

@@ -124,10 +124,11 @@ class HotSwap {
   void reserve_locked(const std::vector<SlotSize>& sizes);
   SwapReport publish_locked(StagedAdapters&& staged);
   bool grow_for(const std::vector<SlotImage>& images);
-  void write_slots(const StagedAdapters& staged, SwapReport& report);
+  void write_slot(const SlotImage& image, SwapReport& report);
+  void clear_slot(size_t index, SwapReport& report);
+  void write_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report);
   std::set<size_t> write_parameters(StagedAdapters& staged, SwapReport& report);
   void synchronize();
-  void follow_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report);
 
   Ops& ops_;
   AdapterSlots* slots_;

@@ -1,24 +1,12 @@
 #include "lora/apply/merged_slots.h"
 
-#include <algorithm>
-
 #include "core/buffer.h"
 #include "nn/taps.h"
 
 namespace fx {
 
 MergedSlots::MergedSlots(Ops& ops, const AdapterTarget& target)
-    : ops_(ops), target_(&target), carries_(target.slots().size(), false) {
-  possible_ = std::ranges::any_of(target.slots(), [](const auto& slot) { return slot.slot->weight->master.defined(); });
-}
-
-size_t MergedSlots::update(const std::set<size_t>& changed, const std::set<size_t>& rewritten, bool merge) {
-  size_t written = 0;
-  for (size_t slot = 0; possible_ && slot < carries_.size(); ++slot) {
-    written += update(slot, changed.contains(slot), rewritten.contains(slot), merge) ? 1 : 0;
-  }
-  return written;
-}
+    : ops_(ops), target_(&target), carries_(target.slots().size(), false) {}
 
 bool MergedSlots::update(size_t index, bool changed, bool rewritten, bool merge) {
   LoraSlot& slot = *target_->slots()[index].slot;

@@ -3,7 +3,7 @@
 // held before: W' depends on the slot alone, and without segments it is the base again, bitwise.
 #pragma once
 
-#include <set>
+#include <vector>
 
 #include "lora/target.h"
 #include "ops/ops.h"
@@ -15,20 +15,14 @@ class MergedSlots {
   // Both must outlive it. Layers whose weight has no master are left alone.
   MergedSlots(Ops& ops, const AdapterTarget& target);
 
-  // Whether any layer can be merged.
-  bool possible() const { return possible_; }
-
-  // Brings weights in step with their slots, in stream order. `changed` are the slots that have been written, `rewritten`
-  // those whose layer has a new master; with `merge` false, differences leave the weights and layers add them as they run.
-  // Returns the number of weights written.
-  size_t update(const std::set<size_t>& changed, const std::set<size_t>& rewritten, bool merge);
-
- private:
+  // Brings a weight in step with its slot, in stream order. `changed`: the slot has been written; `rewritten`: the layer has
+  // a new master. With `merge` false, differences leave the weight and the layer adds them as it runs. Returns whether
+  // the weight was written.
   bool update(size_t slot, bool changed, bool rewritten, bool merge);
 
+ private:
   Ops& ops_;
   const AdapterTarget* target_;
-  bool possible_ = false;
   std::vector<bool> carries_;  // by slot: the weight has a difference in it
 };
 
