@@ -37,8 +37,9 @@ void ProfilingOps::note(const OpCost& cost, double seconds) {
 
 template <class Args>
 void ProfilingOps::time(void (Ops::*op)(const Args&), const Args& args, const OpCost& cost) {
-  if (timing_) note(cost, seconds_each([&] { (inner_.*op)(args); }));
-  else (inner_.*op)(args);
+  Ops& inner = inner_;
+  if (timing_) note(cost, seconds_each([&inner, op, &args] { (inner.*op)(args); }));
+  else (inner.*op)(args);
 }
 
 template <class Args>
