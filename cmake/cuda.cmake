@@ -1,4 +1,4 @@
-# CUDA is optional: fx_backend_cuda is the back-end where nvcc is found, and a stub that says so elsewhere. Instrumented
+# CUDA is optional: fx_backend_cuda is the back-end where nvcc and cuDNN are found, and a stub that says so elsewhere. Instrumented
 # builds take the stub too: the sanitizers and CUDA's driver both want the address space for themselves.
 set(FLUXSWAP_HAS_CUDA FALSE)
 if(FLUXSWAP_CUDA AND NOT FLUXSWAP_SANITIZE)
@@ -10,11 +10,14 @@ if(FLUXSWAP_CUDA AND NOT FLUXSWAP_SANITIZE)
     endif()
     enable_language(CUDA)
     find_package(CUDAToolkit 13.0)
-    set(FLUXSWAP_HAS_CUDA ${CUDAToolkit_FOUND})
+    find_path(FLUXSWAP_CUDNN_INCLUDE cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS} DOC "where cuDNN 9 has its headers")
+    if(CUDAToolkit_FOUND AND FLUXSWAP_CUDNN_INCLUDE)
+      set(FLUXSWAP_HAS_CUDA TRUE)
+    endif()
   endif()
   if(NOT FLUXSWAP_HAS_CUDA AND NOT FLUXSWAP_CUDA STREQUAL "AUTO")
-    message(FATAL_ERROR "fluxswap: FLUXSWAP_CUDA is ${FLUXSWAP_CUDA}, but no CUDA toolkit of version 13 was found: "
-                        "install it and put nvcc on the PATH, or take -D FLUXSWAP_CUDA=OFF")
+    message(FATAL_ERROR "fluxswap: FLUXSWAP_CUDA is ${FLUXSWAP_CUDA}, but no CUDA toolkit of version 13 with the headers of cuDNN 9 "
+                        "was found: install both and put nvcc on the PATH, or take -D FLUXSWAP_CUDA=OFF")
   endif()
 endif()
 if(FLUXSWAP_HAS_CUDA)

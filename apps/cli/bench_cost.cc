@@ -10,14 +10,13 @@
 namespace fx::cli {
 namespace {
 
-// One table for all devices: shares on another card are relative to the H200 of these readings. The last is no reading
-// that we have the log of: speed-design 2.3 estimates 900.
+// One table for all devices: shares on another card are relative to the cards of these readings.
 constexpr std::array kCeilings = {
     CeilingValue{Ceiling::memory, 4.098e12, "copy on the device, H200, h200-ceilings.log"},
     CeilingValue{Ceiling::bf16_products, 740e12, "cuBLASLt, 8192 cubed, H200, h200-ceilings.log"},
     CeilingValue{Ceiling::e4m3_products, 1325e12, "cuBLASLt with row scales, 8192 cubed, H200, h200-ceilings.log"},
     CeilingValue{Ceiling::bf16_attention, 620e12, "cuDNN, 24 heads of 4608 x 128, H200, h200-ceilings.log"},
-    CeilingValue{Ceiling::e4m3_attention, 916e12, "cuDNN on an H200, no log at hand; estimate in speed-design 2.3: 900"}};
+    CeilingValue{Ceiling::e4m3_attention, 916e12, "cuDNN, 24 heads of 4608 x 128, H100, docs/benchmarks.md"}};
 
 double bytes_of(const Tensor& tensor) { return tensor.defined() ? static_cast<double>(tensor.bytes()) : 0.0; }
 
@@ -110,8 +109,9 @@ OpCost cost_of(const FoldLoraArgs& args) {
 }
 
 OpCost cost_of(const QkNormRopeArgs& args) {
-  OpCost cost = cost_of("qk_norm_rope", {args.q, args.k, args.q_gain, args.k_gain, args.pe}, {args.q});
-  cost.bytes += bytes_of(args.k);  // written, too
+  const bool apart = args.q_out.defined();
+  OpCost cost = cost_of("qk_norm_rope", {args.q, args.k, args.q_gain, args.k_gain, args.pe}, {apart ? args.q_out : args.q});
+  cost.bytes += bytes_of(apart ? args.k_out : args.k);  // written, too
   return cost;
 }
 

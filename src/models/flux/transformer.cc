@@ -74,6 +74,7 @@ uint64_t Flux::step_signature() const {
     if (slot.weight->role == ParamRole::modulation || slot.merged || !slot.operand.defined()) continue;
     mix(reinterpret_cast<uintptr_t>(slot.operand.a.raw()));
     mix(static_cast<uint64_t>(slot.operand.a.size(0)));
+    mix(reinterpret_cast<uintptr_t>(slot.operand.count.raw()));  // behind all else: room for segments moves it alone
     mix(reinterpret_cast<uintptr_t>(&slot));
     mix(slot.in_front ? 1 : 0);
   }
