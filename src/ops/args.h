@@ -26,19 +26,23 @@ struct StepVector {
   bool defined() const { return table.defined(); }
 };
 
-// Low-rank additions to one linear layer, at fixed addresses: y[:, rows] += ((x a^T) * scale)[:, ranks] b[rows, ranks]^T
-// for each of the first `count` segments. All five tensors are device data, read when the operation runs.
+// Low-rank additions to one linear layer: y[:, rows] += ((x a^T) * scale)[:, ranks] b_segment^T for each of the first
+// `count` segments. All five tensors are device data, read when the operation runs. Each segment has a block of b of its own,
+// (rows, ranks rounded up to kLoraStep), so that layers fused of several cost no more than their parts, and what an adapter
+// file has can be copied as it is. First ranks and the beginnings of blocks are multiples of kLoraStep.
 struct LoraOperand {
   Tensor a;         // (R, in) f32, or bf16 where the weight is not f32
-  Tensor b;         // (out, R) of the same type
+  Tensor b;         // (n) of the same type: the blocks
   Tensor scale;     // (R) f32
-  Tensor segments;  // (max segments, 4) i32: first rank, ranks, first row, rows
+  Tensor segments;  // (max segments, 5) i32: first rank, ranks, first row, rows, first element of b
   Tensor count;     // (1) i32; 0 means no adapter
-  // (R) f32, written by fold_lora: the adapter lies in the front of the weight (see LinearArgs), none of its ranks beyond
-  // that. Undefined: it does not.
-  Tensor column_scale = {};
+  int64_t out = 0;  // rows of the layer
   bool defined() const { return a.defined(); }
 };
+
+// What matrix units take at a time.
+constexpr int64_t kLoraStep = 8;
+constexpr int64_t lora_pitch(int64_t ranks) { return (ranks + kLoraStep - 1) / kLoraStep * kLoraStep; }
 
 struct LinearOutput {
   Tensor y;  // (B, L, n)
@@ -53,9 +57,10 @@ struct LinearOutput {
 // for a weight of e4m3 with `weight_only`, which is itself widened to bf16. y is f32 or bf16.
 //
 // Fronts. Before each row of a weight of e4m3 there may be E more columns, in which fold_lora lays an adapter, and then
-// before each row of x, where x is e4m3 already. The layer writes x (scale * a^T) / column_scale into those of x, zeros
-// where no rank is, and takes both into its product, so that the adapter costs E columns and no pass over y. A device
-// that cannot do that adds the low-rank term as it always does.
+// before each row of x, where x is e4m3 already. With `weight_down` the layer writes kFoldAlpha * x8 weight_down^T in e4m3
+// into those of x (x8: x without its scales), without it zeros, and takes both into its product. So the adapter costs E
+// columns of two products, whatever its rank, and no pass over y. in, out and E are then multiples of kFrontStep, and the
+// device multiplies in e4m3.
 struct LinearArgs {
   Tensor x;                  // (B, L, in)
   Tensor x_scale;            // (B, L) f32, with x of e4m3
@@ -63,6 +68,7 @@ struct LinearArgs {
   Tensor weight;             // (out, in) f32, bf16 or e4m3
   Tensor weight_scale;       // (out) f32, with a weight of e4m3
   Tensor weight_front = {};  // (out, E), right before the weight; optional
+  Tensor weight_down = {};   // (E, in) e4m3, with a front that has an adapter in it
   bool weight_only = false;
   Tensor bias;  // (out) f32 or bf16, optional
   LoraOperand lora;
@@ -88,18 +94,24 @@ struct MergeLoraArgs {
   Tensor weight_scale;  // (out) f32, with a weight of e4m3
 };
 
-// An adapter laid into the front of its layer's weight: weight_front[n, r] = b[n, r] * column_scale[r] / weight_scale[n] for
-// the rows and ranks of the segments, zeros elsewhere. The operation chooses column_scale, 0 for ranks without effect, so
-// that neither side of the product leaves the range of e4m3; to be called whenever matrices, scales or segments have
-// changed. `room` says how well that went: the smallest column_scale[r] / (|scale[r]| |a[r]|) of all ranks, 0 where one
-// lies beyond the front. From 1 on the front is as good as the operand beside the weight; below, the layer has to get the
-// operand without column_scale.
+// An adapter laid into the front of its layer's weight, in e4m3 on both sides of the product:
+//   weight_front[n, r] = b[n, r] * column_scale[r] / weight_scale[n]      for the rows and ranks of the segments,
+//   weight_down[r, c]  = scale[r] * a[r, c] / (column_scale[r] * kFoldAlpha),
+// zeros elsewhere, so that front and down together multiply to the adapter's difference. The operation chooses column_scale, 0
+// for ranks without effect, so that neither side leaves the range of e4m3; to be called whenever matrices, scales or segments
+// have changed. `room` says how well that went: the smallest column_scale[r] / (|scale[r]| |a[r]|) of all ranks, 0 where one
+// lies beyond the front. From 1 on the front is as good as the operand beside the weight; below it must not be used.
 struct FoldLoraArgs {
-  LoraOperand lora;     // undefined: a front of zeros
+  LoraOperand lora;     // undefined: zeros
   Tensor weight_scale;  // (out) f32
   Tensor weight_front;  // (out, E) e4m3
+  Tensor weight_down;   // (E, in) e4m3
+  Tensor column_scale;  // (E) f32, written
   Tensor room;          // (1) f32; with an operand
 };
+
+constexpr float kFoldAlpha = 0x1p-8f;
+constexpr int64_t kFrontStep = 16;  // of what products in e4m3 contract
 
 // y = (x - mean) / sqrt(variance + eps) * (1 + scale) + shift, over C: the modulated norm of a DiT block.
 struct LnModulateArgs {

@@ -20,14 +20,13 @@ void check_lora(const OpCheck& check, const LoraOperand& lora, int64_t out, int6
   check.rank("lora.a", lora.a, 2, dtype);
   const int64_t capacity = lora.a.size(0);
   check.tensor("lora.a", lora.a, {capacity, in}, dtype);
-  check.tensor("lora.b", lora.b, {out, capacity}, dtype);
+  check.rank("lora.b", lora.b, 1, dtype);
   check.tensor("lora.scale", lora.scale, {capacity});
   check.rank("lora.segments", lora.segments, 2, DType::i32);
-  check.tensor("lora.segments", lora.segments, {lora.segments.size(0), 4}, DType::i32);
+  check.tensor("lora.segments", lora.segments, {lora.segments.size(0), 5}, DType::i32);
   check.tensor("lora.count", lora.count, {1}, DType::i32);
   for (const Tensor& t : {lora.a, lora.b, lora.scale, lora.segments}) check.dense("lora", t);
-  check.optional("lora.column_scale", lora.column_scale, {capacity});
-  check.dense("lora.column_scale", lora.column_scale);
+  check.that(lora.out == out, "lora.out like the rows of the weight");
 }
 
 // Rows of e4m3 and more columns right before them.
@@ -46,8 +45,8 @@ void check_front(const OpCheck& check, std::string_view operand, const Tensor& r
 
 void check_fronts(const OpCheck& check, const LinearArgs& a) {
   if (!a.weight_front.defined()) {
-    return check.that(!a.x_front.defined() && !a.lora.column_scale.defined(),
-                      "a front of x and column scales only with one of the weight");
+    return check.that(!a.x_front.defined() && !a.weight_down.defined(),
+                      "a front of x and weight_down only with a front of the weight");
   }
   check.that(a.weight.dtype() == DType::f8_e4m3 && !a.weight_only,
              "a front only of a weight of f8_e4m3 that is not weight_only");
@@ -56,6 +55,12 @@ void check_fronts(const OpCheck& check, const LinearArgs& a) {
   check_front(check, "weight_front", a.weight, a.weight_front, columns);
   if (a.x.dtype() == DType::f8_e4m3) check_front(check, "x_front", a.x, a.x_front, columns);
   else check.that(!a.x_front.defined(), "a front of x with x of f8_e4m3 only");
+  if (!a.weight_down.defined()) return;
+  const int64_t out = a.weight.size(0), in = a.weight.size(1);
+  check.tensor("weight_down", a.weight_down, {columns, in}, DType::f8_e4m3);
+  check.dense("weight_down", a.weight_down);
+  check.that(out % kFrontStep == 0 && in % kFrontStep == 0 && columns % kFrontStep == 0,
+             "in, out and columns of the front as multiples of 16 with weight_down");
 }
 
 // x and y of a row-wise operation: (B, L, C) each.
@@ -174,10 +179,13 @@ void Ops::fold_lora(const FoldLoraArgs& a) {
   const int64_t out = a.weight_front.size(0);
   check.tensor("weight_scale", a.weight_scale, {out});
   check.dense("weight_scale", a.weight_scale);
+  check.rank("weight_down", a.weight_down, 2, DType::f8_e4m3);
+  check.tensor("weight_down", a.weight_down, {a.weight_front.size(1), a.weight_down.size(1)}, DType::f8_e4m3);
+  check.dense("weight_down", a.weight_down);
+  check.tensor("column_scale", a.column_scale, {a.weight_front.size(1)});
+  check.dense("column_scale", a.column_scale);
   if (a.lora.defined()) {
-    check.rank("lora.a", a.lora.a, 2, DType::bf16);
-    check_lora(check, a.lora, out, a.lora.a.size(1), DType::f8_e4m3);
-    check.that(a.lora.column_scale.defined(), "an operand with column scales");
+    check_lora(check, a.lora, out, a.weight_down.size(1), DType::f8_e4m3);
     check.tensor("room", a.room, {1});
   }
   do_fold_lora(a);
