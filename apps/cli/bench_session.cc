@@ -22,6 +22,7 @@ std::unique_ptr<Engine> make_engine(const BenchOptions& options, const BenchRow&
   auto model = make_bench_model(*ops, options,
                                 {.precision = row.precision,
                                  .masters = row.merged,
+                                 .weight_sets = row.merged && row.reserved ? 2 : 1,
                                  .e4m3_attention = row.e4m3_attention,
                                  .lora_ranks = row.reserved ? kLargestRank : 0});
   auto engine = std::make_unique<Engine>(std::move(ops), std::move(model));

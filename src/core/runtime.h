@@ -28,7 +28,7 @@ class Staging {
   virtual size_t bytes() const = 0;
   // The first `bytes` of them. The host part stays as it is until `wait`.
   virtual void send(size_t bytes) = 0;
-  // Where they are in device memory. Does not wait on the host.
+  // Where they are in device memory, for work that this thread issues from now on. Does not wait on the host.
   virtual const std::byte* arrive() = 0;
   // Waits for the work issued so far, after which the host may fill again.
   virtual void wait() = 0;
@@ -63,6 +63,11 @@ class Runtime {
 
   // Memory for a transfer. Thread-safe. Throws out_of_memory.
   virtual std::unique_ptr<Staging> stage(size_t bytes);
+
+  // Runs `work`, and all that it issues: beside what other threads issue, as far as the device can, and waits for that alone.
+  // For operations that need no memory of the back-end's own: copies, merge_lora, fold_lora. Thread-safe. What they read
+  // and write must be used by nobody else meanwhile.
+  virtual void beside(const std::function<void()>& work) { work(); }
 
   // Whether `record` is worth while here.
   virtual bool records() const { return false; }

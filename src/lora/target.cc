@@ -18,6 +18,7 @@ std::string_view module_of(std::string_view parameter) { return parameter.substr
 
 void AdapterTarget::add(Component component, const NameMap& names, ParamStore& store, const BaseReader& read_base) {
   names_[component] = &names;
+  stores_.push_back(&store);
   for (LoraSlot& slot : store.slots()) {
     by_name_.emplace(full_name(component, slot.module), slots_.size());
     slots_.push_back({component, &slot, &store.runtime()});
@@ -37,6 +38,10 @@ void AdapterTarget::add(Component component, const NameMap& names, ParamStore& s
   };
   add_aliases(names.modules(), [](std::string_view module) { return module; });
   add_aliases(names.parameters(), module_of);
+}
+
+void AdapterTarget::exchange_weight_sets() const {
+  for (ParamStore* store : stores_) store->exchange_weight_sets();
 }
 
 std::optional<ModulePlace> AdapterTarget::find(Component component, std::string_view module) const {

@@ -76,11 +76,14 @@ class AdapterTarget {
   const std::vector<Slot>& slots() const { return slots_; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
   bool has(Component component) const { return names_.contains(component); }
+  // See ParamStore.
+  void exchange_weight_sets() const;
   // nullptr for a component that was not added.
   const NameMap* names(Component component) const;
 
  private:
   std::map<Component, const NameMap*> names_;
+  std::vector<ParamStore*> stores_;
   std::vector<Slot> slots_;
   std::vector<Parameter> parameters_;
   std::unordered_map<std::string, size_t> by_name_;  // "transformer/double_blocks.0.img_attn.qkv"

@@ -77,7 +77,12 @@ class Plan {
 void clear_fronts(Ops& ops, const ParamStore& store) {
   for (const Param& param : store.params()) {
     if (param.front.defined())
-      ops.fold_lora({.lora = {}, .weight_scale = param.scale, .weight_front = param.front, .room = {}});
+      ops.fold_lora({.lora = {},
+                     .weight_scale = param.scale,
+                     .weight_front = param.front,
+                     .weight_down = param.down,
+                     .column_scale = param.column_scale,
+                     .room = {}});
   }
 }
 

@@ -9,8 +9,6 @@ Linear::Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias, Para
 }
 
 LinearArgs Linear::args(const ScaledRows& x) const {
-  LoraOperand lora = slot_->merged ? LoraOperand() : slot_->operand;
-  if (!slot_->in_front) lora.column_scale = {};
   const bool fronts = weight_->front.defined() && x.front.defined();
   return {.x = x.values,
           .x_scale = x.scale,
@@ -18,9 +16,10 @@ LinearArgs Linear::args(const ScaledRows& x) const {
           .weight = weight_->tensor,
           .weight_scale = weight_->scale,
           .weight_front = weight_->front,
+          .weight_down = slot_->in_front ? weight_->down : Tensor(),
           .weight_only = weight_->weight_only(),
           .bias = bias_,
-          .lora = lora};
+          .lora = slot_->merged || slot_->in_front ? LoraOperand() : slot_->operand};
 }
 
 void Linear::operator()(Ops& ops, const ScaledRows& x, const Tensor& y, Activation activation) const {

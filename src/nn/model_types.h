@@ -5,6 +5,7 @@
 
 #include "core/dtype.h"
 #include "core/precision.h"
+#include "ops/args.h"
 
 namespace fx {
 
@@ -21,6 +22,8 @@ struct ModelTypes {
   DType modulation = DType::f32;  // e4m3 is weight-only: its input is not quantised
   // A copy of each block linear in the plain type, from which adapters are merged.
   bool masters = false;
+  // Sets of the weights that carry adapters: with two, the next ones are merged while layers read the others.
+  int weight_sets = 1;
   // Attention rounds its inputs and weights to e4m3 too, where the device can.
   bool e4m3_attention = false;
   // Room in the weights of block linears for adapters up to this rank on each part of a fused layer, in e4m3 without
@@ -39,9 +42,8 @@ struct ModelTypes {
   // Columns of e4m3 before the rows of a weight with `parts` that are adapted apart, where the layer's product takes
   // adapters along (LinearArgs::weight_front). Weights with masters carry their adapters themselves.
   int64_t front_of(ParamRole role, int64_t parts) const {
-    constexpr int64_t kStep = 16;  // of what products in e4m3 contract
     if (role != ParamRole::block_linear || block_linear != DType::f8_e4m3 || masters) return 0;
-    return (lora_ranks * parts + kStep - 1) / kStep * kStep;
+    return (lora_pitch(lora_ranks) * parts + kFrontStep - 1) / kFrontStep * kFrontStep;
   }
 
   // What text encoders and VAE take: fp8 is for the transformer alone.

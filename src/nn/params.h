@@ -27,7 +27,11 @@ struct Param {
   Tensor tensor;  // device memory: what operations read
   Tensor scale;   // (rows) f32, of a tensor in e4m3
   Tensor master;  // the unquantised values beside the tensor, where ModelTypes asks for them
-  Tensor front;   // (rows, E) e4m3 right before the rows of the tensor, whose stride that widens: where adapters go
+  // The same memory again, where ModelTypes asks for two sets: what adapters are merged into while layers read the others.
+  Tensor next, next_scale;
+  Tensor front;   // (rows, E) e4m3 right before the rows of the tensor, whose stride that widens: where adapters go,
+  Tensor down;    // (E, columns) e4m3: and their other half (FoldLoraArgs),
+  Tensor column_scale;  // (E) f32: and how they are divided
 
   // What the largest magnitude of a row becomes in e4m3. An adapter's columns of B may be much larger than the weight's
   // where both have one scale, so the front needs room above: 2^5 of it. The weight pays with what falls below the smallest
@@ -44,9 +48,9 @@ struct LoraSlot {
   int64_t in = 0, out = 0;
   const Param* weight = nullptr;  // (out, in)
   LoraOperand operand;
-  // The weight has the operand's difference in it already (see lora/apply/merged_slots.h): the layer leaves it out.
+  // The weight has the adapters' difference in it already (see lora/apply/merged_weights.h): the layer leaves the operand out.
   bool merged = false;
-  // The weight's front has the operand in it (see lora/apply/folded_slots.h), and the layer's product takes it along.
+  // The weight's front has the adapters in it (see lora/apply/folded_fronts.h): so too, and its products take them along.
   bool in_front = false;
 };
 
@@ -58,6 +62,9 @@ class ParamStore {
   const Param& declare(const std::string& name, const Shape& file_shape, ParamLayout layout = ParamLayout::as_stored,
                        ParamRole role = ParamRole::plain, int64_t parts = 1);
   LoraSlot* declare_slot(const std::string& module, const Param& weight);
+
+  // Layers read the other set of merged weights from now on. With no work in flight that reads them.
+  void exchange_weight_sets();
 
   Runtime& runtime() const { return *runtime_; }
   const ModelTypes& types() const { return types_; }

@@ -107,7 +107,7 @@ struct FoldLoraArgs {
   Tensor weight_front;  // (out, E) e4m3
   Tensor weight_down;   // (E, in) e4m3
   Tensor column_scale;  // (E) f32, written
-  Tensor room;          // (1) f32; with an operand
+  Tensor room;          // (1) f32, with an operand; lowered: the caller fills it with +infinity first
 };
 
 constexpr float kFoldAlpha = 0x1p-8f;

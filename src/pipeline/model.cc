@@ -20,13 +20,6 @@ FluxLayout layout_of(const FluxConfig& config) {
   return {config.double_blocks, config.single_blocks, config.hidden(), config.mlp_hidden()};
 }
 
-ModelTypes transformer_types(const ModelOptions& options) {
-  ModelTypes types = ModelTypes::transformer(options.precision, options.masters);
-  types.e4m3_attention = options.e4m3_attention;
-  types.lora_ranks = options.lora_ranks;
-  return types;
-}
-
 // A tokenizer of another model would address rows that the embedding does not have.
 void check_vocabulary(const Tokenizer& tokenizer, int64_t rows, const std::filesystem::path& folder, const char* encoder) {
   check(tokenizer.largest_id() < rows, ErrorCode::bad_file,
@@ -36,6 +29,14 @@ void check_vocabulary(const Tokenizer& tokenizer, int64_t rows, const std::files
 }
 
 }  // namespace
+
+ModelTypes transformer_types(const Ops& ops, const ModelOptions& options) {
+  ModelTypes types = ModelTypes::transformer(options.precision, options.masters);
+  types.weight_sets = options.weight_sets;
+  types.e4m3_attention = options.e4m3_attention;
+  if (ops.multiplies_in(DType::f8_e4m3)) types.lora_ranks = options.lora_ranks;
+  return types;
+}
 
 std::vector<std::string> parameter_names(const ParamStore& store) {
   std::vector<std::string> names;
@@ -48,7 +49,7 @@ Model::Model(Ops& ops, const std::filesystem::path& path, const ModelConfigs& mo
     : folder(path),
       precision(options.precision),
       configs(model_configs),
-      transformer_params(ops.runtime(), transformer_types(options)),
+      transformer_params(ops.runtime(), transformer_types(ops, options)),
       clip_params(ops.runtime(), ModelTypes::plain_of(options.precision)),
       t5_params(ops.runtime(), ModelTypes::plain_of(options.precision)),
       vae_params(ops.runtime(), ModelTypes::plain_of(options.precision)),

@@ -19,8 +19,9 @@ namespace fx {
 struct ModelOptions {
   Precision precision = Precision::f32;
   bool masters = false;         // keep what adapters are merged from, besides quantised or merged weights
+  int weight_sets = 1;          // see ModelTypes
   bool e4m3_attention = false;  // see ModelTypes
-  int64_t lora_ranks = 0;       // see ModelTypes; nothing where it says that there is no front
+  int64_t lora_ranks = 0;       // see ModelTypes; nothing where it says that there is no front, or the device has no use for it
   // Bytes of `total` that have been read.
   std::function<void(size_t bytes, size_t total)> progress;
 };
@@ -60,6 +61,8 @@ class Model {
 
   size_t loaded_bytes_ = 0;
 };
+
+ModelTypes transformer_types(const Ops& ops, const ModelOptions& options);
 
 std::vector<std::string> parameter_names(const ParamStore& store);
 

@@ -9,16 +9,10 @@ constexpr int64_t kLarge = 1'000'000'000;      // parameters from which on fp8 i
 constexpr size_t kBeside = size_t{4} << 30;    // activations, workspace, slots and the VAE's pictures at 1024 x 1024
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
-ModelTypes types_of(const ModelOptions& options) {
-  ModelTypes types = ModelTypes::transformer(options.precision, options.masters);
-  types.lora_ranks = options.lora_ranks;
-  return types;
-}
-
 size_t bytes_of(const ParamStore& store) {
   size_t total = 0;
   for (const Param& param : store.params()) {
-    for (const Tensor& t : {param.tensor, param.scale, param.master, param.front})
+    for (const Tensor& t : {param.tensor, param.scale, param.master, param.next, param.next_scale, param.front, param.down})
       total += t.defined() ? static_cast<size_t>(t.bytes()) : 0;
   }
   return total;
@@ -33,8 +27,8 @@ struct Outline {
   T5Encoder t5;
   VaeDecoder decoder;
 
-  Outline(const ModelConfigs& configs, const ModelOptions& options)
-      : transformer(*runtime, types_of(options)),
+  Outline(const ModelConfigs& configs, const Ops& ops, const ModelOptions& options)
+      : transformer(*runtime, transformer_types(ops, options)),
         others(*runtime, ModelTypes::plain_of(options.precision)),
         flux(transformer, configs.flux),
         clip(others, configs.clip),
@@ -42,13 +36,13 @@ struct Outline {
         decoder(others, configs.vae) {}
 };
 
-bool fits(const ModelConfigs& configs, const ModelOptions& options, size_t available) {
-  return weight_bytes(configs, options) + kBeside <= available;
+bool fits(const ModelConfigs& configs, const Ops& ops, const ModelOptions& options, size_t available) {
+  return weight_bytes(configs, ops, options) + kBeside <= available;
 }
 
 Precision choose_precision(const ModelConfigs& configs, const Ops& ops) {
   if (!ops.computes_in(DType::bf16)) return Precision::f32;
-  const bool large = Outline(configs, {}).transformer.parameter_count() >= kLarge;
+  const bool large = Outline(configs, ops, {}).transformer.parameter_count() >= kLarge;
   return large && ops.multiplies_in(DType::f8_e4m3) ? Precision::fp8 : Precision::bf16;
 }
 
@@ -61,11 +55,11 @@ void check_precision(Precision precision, Ops& ops) {
 }
 
 // What to do about it, in words.
-std::string what_fits(const ModelConfigs& configs, ModelOptions options, size_t available) {
+std::string what_fits(const ModelConfigs& configs, const Ops& ops, ModelOptions options, size_t available) {
   options.masters = false;
   for (const Precision precision : {Precision::bf16, Precision::fp8}) {
     options.precision = precision;
-    if (fits(configs, options, available)) {
+    if (fits(configs, ops, options, available)) {
       return fmt::format("precision {} with unmerged adapters would fit", name(precision));
     }
   }
@@ -74,8 +68,8 @@ std::string what_fits(const ModelConfigs& configs, ModelOptions options, size_t 
 
 }  // namespace
 
-size_t weight_bytes(const ModelConfigs& configs, const ModelOptions& options) {
-  const Outline outline(configs, options);
+size_t weight_bytes(const ModelConfigs& configs, const Ops& ops, const ModelOptions& options) {
+  const Outline outline(configs, ops, options);
   return bytes_of(outline.transformer) + bytes_of(outline.others);
 }
 
@@ -87,12 +81,15 @@ ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel
   options.e4m3_attention = wanted.e4m3_attention.value_or(options.precision == Precision::fp8);
   options.lora_ranks = wanted.lora_ranks;
   options.masters = true;
-  options.masters = wanted.masters.value_or(fits(configs, options, available));
-  check(fits(configs, options, available), ErrorCode::out_of_memory,
+  options.masters = wanted.masters.value_or(fits(configs, ops, options, available));
+  // The next adapter is merged while a picture runs, if there is memory for that too.
+  options.weight_sets = 2;
+  if (!options.masters || !fits(configs, ops, options, available)) options.weight_sets = 1;
+  check(fits(configs, ops, options, available), ErrorCode::out_of_memory,
         "{} in {}{} needs {:.1f} GiB and {:.1f} GiB are free on {}; {}", configs.name, name(options.precision),
         options.masters ? " with merged adapters" : "",
-        static_cast<double>(weight_bytes(configs, options) + kBeside) / kGiB, static_cast<double>(available) / kGiB,
-        ops.runtime().device_name(), what_fits(configs, options, available));
+        static_cast<double>(weight_bytes(configs, ops, options) + kBeside) / kGiB, static_cast<double>(available) / kGiB,
+        ops.runtime().device_name(), what_fits(configs, ops, options, available));
   return options;
 }
 

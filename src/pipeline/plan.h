@@ -16,10 +16,11 @@ struct WantedModel {
 };
 
 // Device memory of all weights.
-size_t weight_bytes(const ModelConfigs& configs, const ModelOptions& options);
+size_t weight_bytes(const ModelConfigs& configs, const Ops& ops, const ModelOptions& options);
 
 // Precision: f32 where the device computes in nothing else; fp8 for a transformer of a billion parameters or more on a
-// device that multiplies in e4m3; else bf16. Masters where there is room for them. e4m3 attention with fp8.
+// device that multiplies in e4m3; else bf16. Masters where there is room for them, with two
+// sets of weights where there is room for those. e4m3 attention with fp8.
 // Throws out_of_memory, naming what would fit, when the model does not fit the device, and unsupported for a precision
 // that it does not compute in.
 ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel& wanted);

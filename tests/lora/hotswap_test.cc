@@ -195,10 +195,10 @@ TEST_F(HotSwapTest, KeepsAddressesWithinCapacityAndCountsGrowth) {
 }
 
 TEST_F(HotSwapTest, GrowsToPowersOfTwo) {
-  EXPECT_EQ(grown({}, {1, 1}), (SlotSize{16, 4}));
-  EXPECT_EQ(grown({16, 4}, {17, 4}), (SlotSize{32, 4}));
-  EXPECT_EQ(grown({16, 4}, {5, 9}), (SlotSize{16, 16}));
-  EXPECT_EQ(grown({}, {64, 3}), (SlotSize{64, 4}));
+  EXPECT_EQ(grown({}, {8, 8, 1}), (SlotSize{16, 16, 4}));
+  EXPECT_EQ(grown({16, 16, 4}, {24, 8, 4}), (SlotSize{32, 16, 4}));
+  EXPECT_EQ(grown({16, 16, 4}, {8, 24, 9}), (SlotSize{16, 32, 16}));
+  EXPECT_EQ(grown({}, {64, 64, 3}), (SlotSize{64, 64, 4}));
 }
 
 TEST_F(HotSwapTest, ReservesForTheLargestSetAtOnce) {
@@ -242,7 +242,7 @@ TEST_F(HotSwapTest, SetsScalesWithoutTouchingMatrices) {
   const SwapReport report = model_.swap->set_scales({0.25f, -2.0f});
   EXPECT_EQ(report.slots_written, 0u);
   EXPECT_EQ(report.slots_rescaled, whole.slots_written);
-  EXPECT_LT(report.bytes, whole.bytes / 2);  // tiny layers: numbers beside the matrices are padded to 768 bytes a slot
+  EXPECT_LT(report.bytes, whole.bytes / 2);  // tiny layers: numbers beside the matrices are padded to 768 bytes a layer
   EXPECT_EQ(full.slots_cleared, whole.slots_written);
   EXPECT_EQ(model_.run(), expected);
   model_.swap->set_scales({0.25f, 0.0f});

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <set>
+#include <thread>
 
 #include "lora/delta.h"
 #include "lora/random_adapter.h"
@@ -253,8 +255,9 @@ TEST_F(MergeTest, AThousandRandomSwapsLeaveNoTrace) {
   EXPECT_EQ(model_.swap->memory().base_bytes, 0u);
 }
 
-// Layers that carry their slots: beside each weight of a block lies a master, from which the device merges.
-class MergedSlotsTest : public ::testing::Test {
+// Layers that carry their adapters: beside each weight of a block lies a master, from which the device merges, into the set of
+// weights that layers read, or into another that takes its place. The parameter is the number of sets.
+class MergedWeightsTest : public ::testing::TestWithParam<int> {
  protected:
   AdapterPtr low_rank(const std::string& name, float share = 1.0f) {
     return RandomAdapter(model_.target, name).low_rank(share, 6).make();
@@ -283,12 +286,19 @@ class MergedSlotsTest : public ::testing::Test {
     }
     return values;
   }
-  size_t carrying() const {
-    size_t count = 0;
-    for (const AdapterTarget::Slot& slot : model_.target.slots()) {
-      count += slot.slot->weight->master.defined() && slot.slot->operand.defined() ? 1 : 0;
+  // Layers that carry adapters of this set.
+  size_t carrying(const AdapterSet& set) {
+    std::set<const LoraSlot*> layers;
+    for (const AppliedAdapter& applied : set) {
+      for (const Patch& patch : applied.adapter->patches) {
+        const LoraSlot& layer = model_.layer(patch.component, patch.module);
+        if (layer.weight->master.defined()) layers.insert(&layer);
+      }
     }
-    return count;
+    return layers.size();
+  }
+  size_t with_master() const {
+    return std::ranges::count_if(model_.flux_params.params(), [](const Param& p) { return p.master.defined(); });
   }
   bool merged() const {
     return std::ranges::all_of(model_.target.slots(), [](const AdapterTarget::Slot& slot) {
@@ -323,19 +333,21 @@ class MergedSlotsTest : public ::testing::Test {
     }
   }
 
-  TinyModel model_{ModelTypes{.masters = true}}, plain_;  // the same weights
+  TinyModel model_{ModelTypes{.masters = true, .weight_sets = GetParam()}}, plain_;  // the same weights
 };
+INSTANTIATE_TEST_SUITE_P(Sets, MergedWeightsTest, ::testing::Values(1, 2));
 
-TEST_F(MergedSlotsTest, WeightsAreBasePlusDifference) {
+TEST_P(MergedWeightsTest, WeightsAreBasePlusDifference) {
   const AdapterPtr a = low_rank("a"), b = low_rank("b");
   const std::vector<float> base = model_.run(), base_weights = all(&Param::tensor), masters = all(&Param::master);
   EXPECT_EQ(base, plain_.run()) << "a master alone changes nothing";
   EXPECT_TRUE(merged()) << "from the start, so that the first adapter changes no recorded step";
   const AdapterSet set = {{a, {0.75f}}, {b, {-0.5f, 1.25f}}};
   const SwapReport report = model_.swap->apply(set);
-  EXPECT_GT(carrying(), 10u);
-  EXPECT_LT(carrying(), model_.flux_params.slots().size()) << "modulation and embedders have no master";
-  EXPECT_EQ(report.weights_merged, carrying());
+  EXPECT_GT(carrying(set), 10u);
+  EXPECT_LT(carrying(set), model_.flux_params.slots().size()) << "modulation and embedders have no master";
+  // The other set of weights has nothing yet, not even the base.
+  EXPECT_EQ(report.weights_merged, GetParam() == 2 ? with_master() : carrying(set));
   EXPECT_EQ(report.params_merged, 0u);
   expect_weights(set);
   EXPECT_EQ(all(&Param::master), masters);
@@ -343,16 +355,18 @@ TEST_F(MergedSlotsTest, WeightsAreBasePlusDifference) {
   const std::vector<float> with_it = model_.run(), beside = plain_.run_with(set), plain_base = plain_.run_with({});
   EXPECT_LT(relative_error(minus(with_it, base), minus(beside, plain_base)), 1e-5);
   EXPECT_NE(with_it, base);
-  EXPECT_EQ(model_.swap->apply({}).weights_merged, carrying());
+  // The first set still is the base.
+  EXPECT_EQ(model_.swap->apply({}).weights_merged, GetParam() == 2 ? 0 : carrying(set));
   EXPECT_EQ(all(&Param::tensor), base_weights) << "unmerged exactly";
   EXPECT_EQ(model_.run(), base);
   EXPECT_EQ(model_.run_with(set), with_it);
 }
 
 // The settings' `merge` asks for what happens anyway, and not for the way over the host.
-TEST_F(MergedSlotsTest, MergeOnTheHostIsNotNeeded) {
+TEST_P(MergedWeightsTest, MergeOnTheHostIsNotNeeded) {
   const AdapterPtr a = of_blocks("a");
   const std::vector<float> expected = model_.run_with({{a, {0.5f}}});
+  model_.swap->apply({{a}});
   model_.swap->apply({});
   const SwapReport report = model_.swap->apply({{a, {.scale = 0.5f, .merge = true}}});
   EXPECT_EQ(report.params_merged, 0u);
@@ -363,12 +377,12 @@ TEST_F(MergedSlotsTest, MergeOnTheHostIsNotNeeded) {
 }
 
 // While an adapter comes and goes with the steps, all layers add theirs: bit for bit what they do without masters.
-TEST_F(MergedSlotsTest, StepRangesAreNotMerged) {
+TEST_P(MergedWeightsTest, StepRangesAreNotMerged) {
   const AdapterPtr a = low_rank("a"), b = low_rank("b", 0.5f);
   const std::vector<float> base = model_.run(), base_weights = all(&Param::tensor);
   const std::vector<float> with_a = model_.run_with({{a}});
   const SwapReport out = model_.swap->apply({{a}, ranged(b)});
-  EXPECT_EQ(out.weights_merged, carrying());
+  EXPECT_EQ(out.weights_merged, GetParam() == 2 ? 0 : carrying({{a}})) << "one of two sets has the base";
   for (const AdapterTarget::Slot& slot : model_.target.slots()) EXPECT_FALSE(slot.slot->merged);
   EXPECT_EQ(all(&Param::tensor), base_weights);
   EXPECT_EQ(model_.run(), plain_.run_with({{a}, ranged(b)}));
@@ -378,7 +392,8 @@ TEST_F(MergedSlotsTest, StepRangesAreNotMerged) {
     EXPECT_EQ(all(&Param::tensor), base_weights);
     EXPECT_EQ(model_.run(), plain_.run()) << step;
   }
-  EXPECT_GT(model_.swap->apply({{a}}).weights_merged, 0u);
+  const SwapReport in = model_.swap->apply({{a}});
+  EXPECT_EQ(in.weights_merged, GetParam() == 2 ? 0 : carrying({{a}})) << "the other has this adapter";
   EXPECT_TRUE(merged());
   EXPECT_EQ(model_.run(), with_a) << "merged again";
   EXPECT_EQ(model_.run_with({ranged(a, 0.0f)}), base);
@@ -386,14 +401,14 @@ TEST_F(MergedSlotsTest, StepRangesAreNotMerged) {
 }
 
 // Of a layer with both, the dense difference is in the master, and the slot's comes on top of it.
-TEST_F(MergedSlotsTest, DenseAndLowRankOnOneLayer) {
+TEST_P(MergedWeightsTest, DenseAndLowRankOnOneLayer) {
   const AdapterPtr low = low_rank("low"), whole = dense("whole", 0.5f);
   const std::vector<float> base = model_.run(), base_weights = all(&Param::tensor), masters = all(&Param::master);
   const std::vector<float> with_low = model_.run_with({{low}}), low_weights = all(&Param::tensor);
   const SwapReport both = model_.swap->apply({{low}, {whole, {0.5f}}});
   EXPECT_EQ(both.slots_written, 0u) << "the low-rank part is where it was";
   EXPECT_GT(both.weights_merged, 0u);
-  EXPECT_LT(both.weights_merged, carrying());
+  EXPECT_LE(both.weights_merged, with_master());
   EXPECT_NE(all(&Param::master), masters);
   expect_weights({{low}});  // on the masters that now have the other in them
   const AdapterSet set = {{low}, {whole, {0.5f}}};
@@ -412,10 +427,11 @@ TEST_F(MergedSlotsTest, DenseAndLowRankOnOneLayer) {
   EXPECT_EQ(all(&Param::master), masters);
 }
 
-TEST_F(MergedSlotsTest, NewScalesWriteNoMatrices) {
+TEST_P(MergedWeightsTest, NewScalesAreMergedAnew) {
   const AdapterPtr a = of_blocks("a"), b = of_blocks("b");
   const std::vector<float> expected = model_.run_with({{a, {0.25f}}, {b, {-2.0f}}});
   model_.swap->apply({{a}, {b}});
+  model_.swap->apply({{a, {0.5f}}, {b}});
   const SwapReport report = model_.swap->set_scales({0.25f, -2.0f});
   EXPECT_EQ(report.slots_written, 0u);
   EXPECT_GT(report.slots_rescaled, 0u);
@@ -424,17 +440,50 @@ TEST_F(MergedSlotsTest, NewScalesWriteNoMatrices) {
   EXPECT_EQ(model_.swap->set_scales({0.25f, -2.0f}).weights_merged, 0u) << "nothing is new";
 }
 
-TEST_F(MergedSlotsTest, SlotsMayMoveWhileTheirLayersCarryThem) {
-  const AdapterPtr a = low_rank("a");
-  const std::vector<float> base = model_.run(), with_it = model_.run_with({{a}});
+TEST_P(MergedWeightsTest, LayersThatCarryNeedNoSlots) {
+  const AdapterPtr a = of_blocks("a");
+  model_.swap->reserve({{{a}}});
+  model_.swap->apply({{a}});
+  EXPECT_EQ(model_.swap->memory().slot_bytes, 0u);
   model_.swap->reserve_rank(Component::transformer, 40);
-  EXPECT_EQ(model_.run(), with_it);
-  EXPECT_FALSE(model_.swap->apply({}).grew);
-  EXPECT_EQ(model_.run(), base);
-  EXPECT_EQ(model_.run_with({{a}}), with_it);
+  const size_t others = model_.swap->memory().slot_bytes;
+  EXPECT_GT(others, 0u) << "of modulation and embedders";
+  const uint64_t generation = model_.swap->generation();
+  model_.swap->apply({ranged(a)});
+  EXPECT_GT(model_.swap->memory().slot_bytes, others);
+  EXPECT_EQ(model_.swap->generation(), generation + 1);
+  model_.swap->apply({ranged(RandomAdapter(model_.target, "large").low_rank(0.5f, 40).make())});
+  EXPECT_LE(model_.swap->generation(), generation + 2) << "all the room at once";
 }
 
-TEST_F(MergedSlotsTest, RandomSwapsLeaveNoTrace) {
+// The next set is written while layers read the other, by another thread; it changes nothing until it is published.
+TEST_P(MergedWeightsTest, MergesAheadOfPublishing) {
+  const AdapterSet a = {{of_blocks("a")}}, b = {{of_blocks("b"), {0.5f}}}, c = {{of_blocks("c")}};
+  const std::vector<float> with_b = model_.run_with(b), with_c = model_.run_with(c), with_a = model_.run_with(a);
+  StagedAdapters staged;
+  std::thread([&] { staged = model_.swap->stage(b); }).join();
+  EXPECT_EQ(model_.run(), with_a);
+  const SwapReport report = model_.swap->publish(std::move(staged));
+  EXPECT_EQ(report.merged_ahead, GetParam() == 2 ? report.weights_merged : 0);
+  EXPECT_GT(report.weights_merged, 0u);
+  EXPECT_EQ(model_.run(), with_b);
+  // Two that wait: the first has the set, the second is merged when its turn comes.
+  StagedAdapters first = model_.swap->stage(a), second = model_.swap->stage(c);
+  EXPECT_EQ(model_.run(), with_b);
+  model_.swap->publish(std::move(first));
+  EXPECT_EQ(model_.run(), with_a);
+  EXPECT_EQ(model_.swap->publish(std::move(second)).merged_ahead, 0u);
+  EXPECT_EQ(model_.run(), with_c);
+  // In the other order, and one that is dropped.
+  first = model_.swap->stage(a), second = model_.swap->stage(b);
+  model_.swap->publish(std::move(second));
+  EXPECT_EQ(model_.run(), with_b);
+  first = {};
+  model_.swap->publish(model_.swap->stage(c));
+  EXPECT_EQ(model_.run(), with_c);
+}
+
+TEST_P(MergedWeightsTest, RandomSwapsLeaveNoTrace) {
   const std::vector<float> base = model_.run(), base_weights = all(&Param::tensor), masters = all(&Param::master);
   std::vector<std::pair<AdapterSet, std::vector<float>>> sets;
   Rng rng(4);
@@ -443,7 +492,7 @@ TEST_F(MergedSlotsTest, RandomSwapsLeaveNoTrace) {
     AdapterSet set = {{low_rank(name, rng.uniform(0.1f, 0.6f)), {rng.uniform(-1.0f, 1.0f)}}};
     if (i % 2) set.push_back({dense(name, 0.1f), {rng.uniform(-1.0f, 1.0f)}});
     if (i % 3 == 0) set.push_back(ranged(low_rank("ranged" + name, 0.2f)));
-    TinyModel fresh{ModelTypes{.masters = true}};
+    TinyModel fresh{ModelTypes{.masters = true, .weight_sets = GetParam()}};
     sets.emplace_back(set, fresh.run_with(set));
   }
   for (int i = 0; i < 100; ++i) {

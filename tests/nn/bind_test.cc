@@ -311,27 +311,30 @@ TEST_F(BindQuantised, QuantisesAndKeepsMasters) {
 
 // Rows with a front lie apart, and what was in their memory is gone.
 TEST_F(BindQuantised, WeightsWithFrontsLeaveRoomForAdapters) {
-  ParamStore store(ops_->runtime(), {.block_linear = DType::f8_e4m3, .lora_ranks = 5});
-  const Param& one = store.declare("one.weight", {9, 33}, ParamLayout::as_stored, ParamRole::block_linear);
-  const Param& fused = store.declare("fused.weight", {6, 5}, ParamLayout::as_stored, ParamRole::block_linear, 4);
+  ParamStore store(ops_->runtime(), {.block_linear = DType::f8_e4m3, .lora_ranks = 13});
+  const Param& one = store.declare("one.weight", {16, 48}, ParamLayout::as_stored, ParamRole::block_linear);
+  const Param& fused = store.declare("fused.weight", {32, 16}, ParamLayout::as_stored, ParamRole::block_linear, 4);
   const Param& plain = store.declare("plain.weight", {4, 5}, ParamLayout::as_stored, ParamRole::plain, 4);
-  EXPECT_EQ(one.front.shape(), Shape({9, 16}));
-  EXPECT_EQ(fused.front.shape(), Shape({6, 32})) << "5 for each part, in steps of 16";
+  EXPECT_EQ(one.front.shape(), Shape({16, 16}));
+  EXPECT_EQ(fused.front.shape(), Shape({32, 64})) << "two steps of 8 for each part";
   EXPECT_FALSE(plain.front.defined());
-  EXPECT_EQ(one.tensor.shape(), Shape({9, 33}));
+  EXPECT_EQ(one.tensor.shape(), Shape({16, 48}));
   EXPECT_EQ(one.tensor.raw(), one.front.data<uint8_t>() + 16);
-  EXPECT_EQ(one.tensor.stride(0), 49);
-  std::memset(one.front.raw(), 0x7f, 9 * 49);
+  EXPECT_EQ(one.tensor.stride(0), 64);
+  EXPECT_EQ(one.down.shape(), Shape({16, 48}));
+  EXPECT_EQ(fused.down.shape(), Shape({64, 16}));
+  std::memset(one.front.raw(), 0x7f, 16 * 64);
+  std::memset(one.down.raw(), 0x7f, 16 * 48);
   NameMap names;
   for (const char* name : {"one", "fused", "plain"}) names.add_module(name, {name, {}, false});
   MadeUp source;
-  source.add_counting("one.weight", DType::f16, {9, 33});
-  source.add_counting("fused.weight", DType::f16, {6, 5});
+  source.add_counting("one.weight", DType::f16, {16, 48});
+  source.add_counting("fused.weight", DType::f16, {32, 16});
   source.add_counting("plain.weight", DType::f32, {4, 5});
   bind_params(*ops_, store, source, names, "part");
   std::vector<float> expected, widened;
-  for (int64_t i = 0; i < 9 * 33; ++i) expected.push_back(MadeUp::counting(i / 33, i % 33));
-  const auto [values, scale] = quantised(expected, {9, 33});
+  for (int64_t i = 0; i < 16 * 48; ++i) expected.push_back(MadeUp::counting(i / 48, i % 48));
+  const auto [values, scale] = quantised(expected, {16, 48});
   for (const float value : values) widened.push_back(value / 32);
   const std::vector<float> found = download(*ops_, one.tensor), scales = download(*ops_, one.scale);
   for (size_t i = 0; i < found.size(); ++i) {
@@ -339,14 +342,14 @@ TEST_F(BindQuantised, WeightsWithFrontsLeaveRoomForAdapters) {
     ASSERT_NEAR(found[i], widened[i], 0x1p-10f) << i;
   }
   for (size_t i = 0; i < scales.size(); ++i) EXPECT_EQ(scales[i], scale[i] * 32);
-  EXPECT_EQ(download(*ops_, one.front), std::vector<float>(9 * 16));
-  EXPECT_EQ(download(*ops_, fused.front), std::vector<float>(6 * 32));
-  std::memset(one.front.raw(), 0x7f, 9 * 49);
+  EXPECT_EQ(download(*ops_, one.front), std::vector<float>(16 * 16));
+  EXPECT_EQ(download(*ops_, fused.front), std::vector<float>(32 * 64));
+  std::memset(one.front.raw(), 0x7f, 16 * 64);
   fill_random(*ops_, store, 1);
-  for (const Tensor& t : {one.tensor, one.front, fused.tensor, fused.front}) {
+  for (const Tensor& t : {one.tensor, one.front, one.down, fused.tensor, fused.front, fused.down}) {
     EXPECT_TRUE(std::ranges::all_of(download(*ops_, t), [](float v) { return std::isfinite(v); }));
   }
-  EXPECT_EQ(download(*ops_, one.front), std::vector<float>(9 * 16));
+  EXPECT_EQ(download(*ops_, one.front), std::vector<float>(16 * 16));
 }
 
 // Random weights are for measurements: nothing may be left out, and the work has to be that of real ones.

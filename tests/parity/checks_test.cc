@@ -56,7 +56,7 @@ Cases linear_errors() {
   LinearArgs valid{.x = t({2, 3, 8}),
                    .weight = t({6, 8}),
                    .bias = t({6}),
-                   .lora = {t({4, 8}), t({6, 4}), t({4}), i32({2, 4}), i32({1})},
+                   .lora = {t({4, 8}), t({48}), t({4}), i32({2, 5}), i32({1}), 6},
                    .outputs = {{{t({2, 3, 6})}}},
                    .gate = {}};
   Cases cases;
@@ -70,14 +70,16 @@ Cases linear_errors() {
   add("bias: expected contiguous memory", [](auto& a) { a.bias = sparse({6}); });
   add("lora.a: expected a tensor of 2 axes", [](auto& a) { a.lora.a = t({4}); });
   add("lora.a: expected (4, 8) f32, got (4, 9) f32", [](auto& a) { a.lora.a = t({4, 9}); });
-  add("lora.b: expected (6, 4) f32, got (6, 3) f32", [](auto& a) { a.lora.b = t({6, 3}); });
+  add("lora.b: expected a tensor of 1 axes of f32, got (6, 8) f32", [](auto& a) { a.lora.b = t({6, 8}); });
   add("lora.scale: expected (4) f32, got none", [](auto& a) { a.lora.scale = {}; });
-  add("lora.segments: expected a tensor of 2 axes of i32, got (2, 4) f32", [](auto& a) {
-    a.lora.segments = t({2, 4});
+  add("lora.segments: expected a tensor of 2 axes of i32, got (2, 5) f32", [](auto& a) {
+    a.lora.segments = t({2, 5});
   });
-  add("lora.segments: expected (2, 4) i32, got (2, 3) i32", [](auto& a) { a.lora.segments = i32({2, 3}); });
+  add("lora.segments: expected (2, 5) i32, got (2, 4) i32", [](auto& a) { a.lora.segments = i32({2, 4}); });
   add("lora.count: expected (1) i32, got (2) i32", [](auto& a) { a.lora.count = i32({2}); });
   add("lora: expected contiguous memory", [](auto& a) { a.lora.scale = sparse({4}); });
+  add("lora: expected contiguous memory", [](auto& a) { a.lora.b = sparse({48}); });
+  add("expected lora.out like the rows of the weight", [](auto& a) { a.lora.out = 5; });
   add("y: expected a tensor of 3 axes", [](auto& a) { a.outputs[0].y = t({6, 6}); });
   add("y: expected (2, 3, 6) f32, got (2, 4, 6) f32", [](auto& a) { a.outputs[0].y = t({2, 4, 6}); });
   add("y: expected a dense last axis", [](auto& a) { a.outputs[0].y = sparse({2, 3, 6}); });
@@ -244,7 +246,7 @@ Cases type_errors() {
                           .weight = e4m3({6, 8}),
                           .weight_scale = t({6}),
                           .bias = bf16({6}),
-                          .lora = {bf16({4, 8}), bf16({6, 4}), t({4}), i32({2, 4}), i32({1})},
+                          .lora = {bf16({4, 8}), bf16({48}), t({4}), i32({2, 5}), i32({1}), 6},
                           .outputs = {{{bf16({2, 3, 6})}}},
                           .gate = {}};
   const AttentionArgs attention{.q = bf16({2, 5, 3, 8}),
@@ -278,7 +280,7 @@ Cases type_errors() {
     a.x = e4m3({2, 3, 8}), a.x_scale = t({2, 3}), a.weight_only = true;
   });
   break_linear("lora.a: expected a tensor of 2 axes of bf16, got (4, 8) f32", [](auto& a) { a.lora.a = t({4, 8}); });
-  break_linear("lora.b: expected (6, 4) bf16, got (6, 4) f32", [](auto& a) { a.lora.b = t({6, 4}); });
+  break_linear("lora.b: expected a tensor of 1 axes of bf16, got (48) f32", [](auto& a) { a.lora.b = t({48}); });
   break_linear("y: expected a tensor of 3 axes of f32, got (2, 3, 6) f8_e4m3", [](auto& a) {
     a.outputs[0].y = e4m3({2, 3, 6});
   });
@@ -291,26 +293,60 @@ Cases type_errors() {
   break_linear("x_front: expected (2, 3, 4) f8_e4m3, got none", [=](auto& a) { front(a), a.x_front = {}; });
   break_linear("expected a front right before the rows", [=](auto& a) { front(a), a.weight_front = e4m3({6, 4}); });
   break_linear("weight: expected contiguous", [=](auto& a) { front(a), a.weight_front = a.x_front = {}; });
-  break_linear("expected a front of x and column scales only with one of the weight",
-               [](auto& a) { a.lora.column_scale = t({4}); });
-  break_linear("lora.column_scale: expected (4) f32, got (5) f32",
-               [=](auto& a) { front(a), a.lora.column_scale = t({5}); });
+  break_linear("expected a front of x and weight_down only with a front of the weight", [](auto& a) {
+    a.weight_down = e4m3({4, 8});
+  });
+  break_linear("expected a front of x and weight_down only with a front of the weight", [=](auto& a) {
+    front(a), a.weight = e4m3({6, 8}), a.weight_front = {};
+  });
+  break_linear("weight_down: expected (4, 8) f8_e4m3, got (4, 9) f8_e4m3", [=](auto& a) {
+    front(a), a.weight_down = e4m3({4, 9});
+  });
+  break_linear("weight_down: expected (4, 8) f8_e4m3, got (4, 8) bf16", [=](auto& a) {
+    front(a), a.weight_down = bf16({4, 8});
+  });
+  break_linear("weight_down: expected contiguous memory", [=](auto& a) {
+    front(a), a.weight_down = e4m3({8, 4}).transpose(0, 1);
+  });
+  // Each of the three sizes alone is no multiple of 16.
+  for (const Shape& sizes : {Shape{24, 32, 16}, Shape{32, 24, 16}, Shape{32, 32, 8}}) {
+    break_linear("expected in, out and columns of the front as multiples of 16", [=](auto& a) {
+      const int64_t out = sizes[0], in = sizes[1], columns = sizes[2];
+      const Tensor weight = e4m3({out, columns + in});
+      a.x = bf16({2, 3, in}), a.weight_front = weight.slice(1, 0, columns);
+      a.weight = weight.slice(1, columns, columns + in), a.weight_scale = t({out}), a.weight_down = e4m3({columns, in});
+      a.bias = {}, a.lora = {}, a.outputs[0].y = bf16({2, 3, out});
+    });
+  }
   break_linear("expected a front of x with x of f8_e4m3 only", [=](auto& a) {
     front(a), a.x = bf16({2, 3, 8}), a.x_scale = {};
   });
   break_linear("expected a front only of a weight of f8_e4m3", [=](auto& a) {
     front(a), a.x = bf16({2, 3, 8}), a.x_scale = a.x_front = {}, a.weight_only = true;
   });
-  LoraOperand folded = linear.lora;
-  folded.column_scale = t({4});
-  const FoldLoraArgs fold{.lora = folded, .weight_scale = t({6}), .weight_front = e4m3({6, 4}), .room = t({1})};
+  const FoldLoraArgs fold{.lora = linear.lora,
+                          .weight_scale = t({6}),
+                          .weight_front = e4m3({6, 3}),
+                          .weight_down = e4m3({3, 8}),
+                          .column_scale = t({3}),
+                          .room = t({1})};
   const Breaker<FoldLoraArgs> break_fold{cases, "fold_lora", &Ops::fold_lora, fold};
   break_fold("weight_front: expected a tensor of 2 axes of f8_e4m3, got none", [](auto& a) { a.weight_front = {}; });
   break_fold("weight_scale: expected (6) f32, got none", [](auto& a) { a.weight_scale = {}; });
-  break_fold("lora.b: expected (5, 4) bf16, got (6, 4) bf16", [](auto& a) {
-    a.weight_front = e4m3({5, 4}), a.weight_scale = t({5});
+  break_fold("weight_scale: expected contiguous", [](auto& a) { a.weight_scale = sparse({6}); });
+  break_fold("weight_front: expected a dense last axis", [](auto& a) {
+    a.weight_front = e4m3({3, 6}).transpose(0, 1);
   });
-  break_fold("expected an operand with column scales", [](auto& a) { a.lora.column_scale = {}; });
+  break_fold("weight_down: expected a tensor of 2 axes of f8_e4m3, got none", [](auto& a) { a.weight_down = {}; });
+  break_fold("weight_down: expected (3, 8) f8_e4m3, got (4, 8)", [](auto& a) { a.weight_down = e4m3({4, 8}); });
+  break_fold("weight_down: expected contiguous", [](auto& a) { a.weight_down = e4m3({8, 3}).transpose(0, 1); });
+  break_fold("column_scale: expected (3) f32, got none", [](auto& a) { a.column_scale = {}; });
+  break_fold("column_scale: expected (3) f32, got (4) f32", [](auto& a) { a.column_scale = t({4}); });
+  break_fold("column_scale: expected contiguous", [](auto& a) { a.column_scale = sparse({3}); });
+  break_fold("lora.a: expected (4, 9) bf16, got (4, 8) bf16", [](auto& a) { a.weight_down = e4m3({3, 9}); });
+  break_fold("expected lora.out like the rows of the weight", [](auto& a) {
+    a.weight_front = e4m3({5, 3}), a.weight_scale = t({5});
+  });
   break_fold("room: expected (1) f32, got none", [](auto& a) { a.room = {}; });
   break_attention("v: expected (2, 5, 3, 8) bf16, got (2, 5, 3, 8) f32", [](auto& a) { a.v = t({2, 5, 3, 8}); });
   break_attention("expected bf16 without bias and mask", [](auto& a) { a.causal = true; });
@@ -366,13 +402,18 @@ TEST(OpsChecks, KeepTypesFromBackEndsThatLackThem) {
               ::testing::HasSubstr("x: expected a tensor of 3 axes of f32, got (1, 2, 3) bf16"));
   EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { cpu->copy({.x = t({2}), .y = bf16({2})}); }),
               ::testing::HasSubstr("y: expected (2) f32, got (2) bf16"));
-  const LoraOperand lora{t({4, 8}), t({6, 4}), t({4}), i32({2, 4}), i32({1})};
+  const LoraOperand lora{t({4, 8}), t({48}), t({4}), i32({2, 5}), i32({1}), 6};
   EXPECT_THAT(error_of(ErrorCode::unsupported,
                        [&] {
                          cpu->merge_lora({.base = t({6, 8}), .lora = lora, .weight = t({6, 8}), .weight_scale = {}});
                        }),
               ::testing::HasSubstr("[merge_lora] the back-end cpu merges on the host"));
-  const FoldLoraArgs fold{.lora = {}, .weight_scale = t({6}), .weight_front = e4m3({6, 4}), .room = {}};
+  const FoldLoraArgs fold{.lora = {},
+                          .weight_scale = t({6}),
+                          .weight_front = e4m3({6, 4}),
+                          .weight_down = e4m3({4, 8}),
+                          .column_scale = t({4}),
+                          .room = {}};
   EXPECT_THAT(error_of(ErrorCode::unsupported, [&] { cpu->fold_lora(fold); }),
               ::testing::HasSubstr("[fold_lora] the back-end cpu has no products in f8_e4m3"));
   const auto reference = make_reference_ops();

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "parity/lora_operand.h"
 #include "parity/op_case.h"
 
 namespace fx::test {
@@ -157,12 +158,16 @@ std::vector<OpCase> lora_cases() {
       {"one", 40, {0, 16, 0, 100}, false},
       {"one_few_rows", 3, {0, 16, 0, 100}, false},
       {"slice", 40, {0, 4, 30, 50}, false},
-      {"empty", 40, {0, 0, 0, 100}, false},
-      {"qkv", 77, {0, 4, 0, 30, 4, 7, 30, 35, 11, 1, 65, 35}, false},
-      {"overlap", 40, {0, 8, 0, 60, 8, 16, 40, 60}, false},
-      {"gap", 40, {3, 2, 10, 20, 20, 4, 33, 1}, false},
-      {"gated", 40, {0, 5, 0, 100, 5, 5, 0, 50}, true},
-      {"gated_few_rows", 2, {0, 5, 0, 100, 5, 5, 0, 50}, true},
+      {"empty", 40, {0, 0, 0, 100, 8, 5, 7, 0}, false},
+      {"empty_between", 40, {0, 3, 0, 60, 8, 5, 7, 0, 16, 7, 50, 50}, false},
+      {"qkv", 77, {0, 4, 0, 30, 8, 7, 30, 35, 16, 1, 65, 35}, false},
+      {"overlap", 40, {0, 8, 0, 60, 8, 13, 40, 60}, false},
+      {"shared", 40, {0, 3, 0, 60, 0, 13, 50, 50}, false},
+      {"same_rows", 40, {0, 3, 20, 30, 8, 7, 20, 30, 16, 8, 20, 30}, false},
+      {"gap", 40, {8, 2, 10, 20, 16, 3, 33, 1}, false},
+      {"wide_gap", 3, {16, 7, 10, 20, 0, 3, 33, 1}, false},
+      {"gated", 40, {0, 5, 0, 100, 8, 5, 0, 50}, true},
+      {"gated_few_rows", 2, {0, 5, 0, 100, 8, 5, 0, 50}, true},
   };
   std::vector<OpCase> cases;
   for (const Lora& lora : list) {
@@ -172,13 +177,7 @@ std::vector<OpCase> lora_cases() {
                            o.input("x", {2, lora.rows, 48});
                            o.input("weight", {100, 48}, weight_deviation(48));
                            o.input("bias", {100});
-                           o.input("a", {24, 48}, weight_deviation(48));
-                           o.input("b", {100, 24});
-                           o.as(DType::f32).input("scale", {24});
-                           std::vector<int32_t> segments = lora.segments;
-                           segments.resize(4 * 4, -77);  // what lies behind `count` must not be read
-                           o.integers("segments", {4, 4}, segments);
-                           o.integers("count", {1}, {static_cast<int32_t>(lora.segments.size() / 4)});
+                           make_lora(o, {.capacity = 24, .in = 48, .segments = lora.segments});
                            o.as(DType::f32).input("gate", {3, 2, 100});
                            o.integers("step", {1}, {1});
                            if (lora.add) {
@@ -192,7 +191,7 @@ std::vector<OpCase> lora_cases() {
                            ops.linear({.x = o["x"],
                                        .weight = o["weight"],
                                        .bias = o["bias"],
-                                       .lora = {o["a"], o["b"], o["scale"], o["segments"], o["count"]},
+                                       .lora = lora_operand(o, 100),
                                        .outputs = {{{o["y"], Activation::silu}}},
                                        .add = add,
                                        .gate = add ? gate_of(o) : StepVector{}});

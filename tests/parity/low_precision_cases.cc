@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "parity/lora_operand.h"
+
 namespace fx::test {
 namespace {
 
@@ -37,17 +39,6 @@ void make_x(const Fp8Linear& c, Operands& o) {
   o.view("x", o["wide"].slice(1, extra, extra + c.s.rows));
 }
 
-void make_lora(const Fp8Linear& c, Operands& o) {
-  constexpr int64_t kCapacity = 24;
-  o.input("a", {kCapacity, c.s.depth}, 1 / std::sqrt(static_cast<float>(c.s.depth)));
-  o.input("b", {c.s.columns, kCapacity}, 0.5f);
-  o.as(DType::f32).input("scale", {kCapacity});
-  std::vector<int32_t> segments = c.segments;
-  segments.resize(4 * 4, -77);  // what lies behind `count` must not be read
-  o.integers("segments", {4, 4}, segments);
-  o.integers("count", {1}, {static_cast<int32_t>(c.segments.size() / 4)});
-}
-
 void make_y(const Fp8Linear& c, Operands& o) {
   const int64_t second = c.s.columns - c.first, extra = c.rows_of_many ? 3 : 0;
   const Shape shape{c.s.batch, c.s.rows + extra, second};
@@ -61,7 +52,7 @@ void make_linear(const Fp8Linear& c, Operands& o) {
   make_x(c, o);
   o.quantized("weight", {c.s.columns, c.s.depth}, 1 / std::sqrt(static_cast<float>(c.s.depth)));
   o.input("bias", {c.s.columns});
-  if (c.lora) make_lora(c, o);
+  if (c.lora) make_lora(o, {.capacity = 24, .in = c.s.depth, .segments = c.segments, .deviation = 0.5f});
   o.view("gate", o.as(DType::f32).input("table", {3, c.s.batch, 2 * c.s.columns}).slice(2, 0, c.s.columns));
   o.integers("step", {1}, {2});
   make_y(c, o);
@@ -78,7 +69,7 @@ void run_linear(const Fp8Linear& c, Ops& ops, const Operands& o) {
                   .outputs = {{{o["y"], c.activation}}},
                   .add = c.gated,
                   .gate = c.gated ? StepVector{o["gate"], o["step"]} : StepVector{}};
-  if (c.lora) args.lora = {o["a"], o["b"], o["scale"], o["segments"], o["count"]};
+  if (c.lora) args.lora = lora_operand(o, c.s.columns);
   if (c.first > 0) args.outputs = {{{o["y0"]}, {o["y"], c.activation}}};
   ops.linear(args);
 }
@@ -136,8 +127,10 @@ void add_fp8_lora_cases(std::vector<OpCase>& cases) {
   const std::pair<const char*, std::vector<int32_t>> slots[] = {
       {"none", {}},
       {"one", {0, 16, 0, 96}},
-      {"qkv", {0, 4, 0, 30, 4, 7, 30, 35, 11, 1, 65, 31}},
-      {"overlap", {0, 8, 0, 60, 8, 16, 40, 56}},
+      {"qkv", {0, 4, 0, 30, 8, 7, 30, 35, 16, 1, 65, 31}},
+      {"overlap", {0, 8, 0, 60, 8, 13, 40, 56}},
+      {"shared", {0, 3, 0, 60, 0, 13, 50, 46, 16, 7, 20, 50}},
+      {"gap", {8, 2, 10, 20, 16, 3, 33, 1, 0, 5, 7, 0}},
   };
   for (const auto& [label, segments] : slots) {
     Fp8Linear c{.name = std::string("lora_") + label, .s = {2, 40, 64, 96}, .lora = true, .segments = segments};

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <span>
 
+#include "parity/lora_operand.h"
 #include "parity/low_precision_cases.h"
 
 namespace fx::test {
@@ -48,23 +49,19 @@ struct Merge {
 };
 
 void make_merge(const Merge& m, Operands& o) {
-  const float deviation = 1 / std::sqrt(static_cast<float>(m.columns));
-  o.as(m.dtype).input("base", {m.rows, m.columns}, deviation);
-  o.as(m.dtype).input("a", {m.capacity, m.columns}, deviation);
-  o.as(m.dtype).input("b", {m.rows, m.capacity},
-                      static_cast<float>(m.strength / std::sqrt(static_cast<double>(m.capacity))));
-  o.as(DType::f32).input("scale", {m.capacity});
-  std::vector<int32_t> segments = m.segments;
-  segments.resize(4 * 4, -77);  // what lies behind `count` must not be read
-  o.integers("segments", {4, 4}, segments);
-  o.integers("count", {1}, {static_cast<int32_t>(m.segments.size() / 4)});
+  o.as(m.dtype).input("base", {m.rows, m.columns}, 1 / std::sqrt(static_cast<float>(m.columns)));
+  make_lora(o, {.capacity = m.capacity,
+                .in = m.columns,
+                .segments = m.segments,
+                .deviation = static_cast<float>(m.strength / std::sqrt(static_cast<double>(m.capacity))),
+                .dtype = m.dtype});
   o.as(m.dtype).output("merged", {m.rows, m.columns});
   o.quantized_output("weight", {m.rows, m.columns});
   o.quantized_output("base8", {m.rows, m.columns});
 }
 
 void run_merge(Ops& ops, const Operands& o) {
-  const LoraOperand lora{o["a"], o["b"], o["scale"], o["segments"], o["count"]};
+  const LoraOperand lora = lora_operand(o, o["base"].size(0));
   ops.quantize_rows({.x = o["base"], .y = o["base8"], .scale = o["base8_scale"]});
   ops.merge_lora({.base = o["base"], .lora = lora, .weight = o["merged"], .weight_scale = {}});
   ops.merge_lora({.base = o["base"], .lora = lora, .weight = o["weight"], .weight_scale = o["weight_scale"]});
@@ -129,13 +126,16 @@ std::vector<OpCase> merge_cases() {
       {"none", 100, 48, 24, {}},
       {"one", 100, 48, 24, {0, 16, 0, 100}},
       {"slice", 100, 48, 24, {0, 4, 30, 50}},
-      {"empty", 100, 48, 24, {0, 0, 0, 100}},
-      {"qkv", 100, 48, 24, {0, 4, 0, 30, 4, 7, 30, 35, 11, 1, 65, 30}},
-      {"overlap", 100, 48, 24, {0, 8, 0, 60, 8, 16, 40, 50}},
-      {"gap", 100, 48, 24, {3, 2, 10, 20, 20, 4, 33, 1}},
-      {"odd", 33, 77, 5, {0, 2, 3, 20, 2, 3, 10, 23}},
-      {"many_ranks", 48, 200, 160, {0, 130, 0, 40, 130, 30, 8, 40}},
-      {"f32", 33, 80, 8, {0, 4, 3, 20, 4, 4, 10, 20}, 0.5, DType::f32},
+      {"empty", 100, 48, 24, {0, 0, 0, 100, 8, 5, 7, 0}},
+      {"empty_between", 100, 48, 24, {0, 3, 0, 60, 8, 5, 7, 0, 16, 7, 50, 40}},
+      {"qkv", 100, 48, 24, {0, 4, 0, 30, 8, 7, 30, 35, 16, 1, 65, 30}},
+      {"overlap", 100, 48, 24, {0, 8, 0, 60, 8, 13, 40, 50}},
+      {"shared", 100, 48, 24, {0, 3, 0, 60, 0, 13, 50, 40}},
+      {"same_rows", 100, 48, 24, {0, 3, 20, 30, 8, 7, 20, 30, 16, 8, 20, 30}},
+      {"gap", 100, 48, 24, {8, 2, 10, 20, 16, 3, 33, 1}},
+      {"odd", 33, 77, 11, {0, 2, 3, 20, 8, 3, 10, 23}},
+      {"many_ranks", 48, 200, 168, {0, 130, 0, 40, 136, 30, 8, 40}},
+      {"f32", 33, 80, 12, {0, 3, 3, 20, 8, 4, 10, 20}, 0.5, DType::f32},
       // As weak as real adapters are: what is merged into rounded weights would vanish.
       {"weak", 256, 3072, 16, {0, 16, 0, 256}, 0.005},
   };

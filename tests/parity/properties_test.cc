@@ -1,10 +1,13 @@
 // Exact properties of operations, and the errors that only a back-end can see.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
+#include <cstring>
 
 #include "backends/cpu/kernels/kernels.h"
 #include "parity/device_operands.h"
+#include "parity/lora_operand.h"
 #include "parity/op_case.h"
 #include "support/back_ends.h"
 #include "support/expect_error.h"
@@ -27,18 +30,15 @@ INSTANTIATE_TEST_SUITE_P(All, BackEnd, ::testing::ValuesIn(back_ends()), [](cons
 
 TEST_P(BackEnd, KnowsItsName) { EXPECT_EQ(ops_->backend_name(), GetParam()); }
 
-// Operands of a linear layer with an adapter; b is 0 and count as asked.
+// Operands of a linear layer with an adapter.
 struct Adapted {
   Operands o{"adapted"};
-  explicit Adapted(int64_t rows, int32_t count) {
+  explicit Adapted(int64_t rows, int32_t count = 2, float deviation_of_b = 1) {
     o.input("x", {1, rows, 40});
     o.input("weight", {70, 40});
     o.input("bias", {70});
-    o.input("a", {8, 40});
-    o.input("b", {70, 8}, 0);
-    o.input("scale", {8});
-    o.integers("segments", {2, 4}, {0, 4, 0, 70, 4, 4, 10, 30});
-    o.integers("count", {1}, {count});
+    make_lora(o, {.capacity = 16, .in = 40, .segments = {0, 4, 0, 70, 8, 3, 10, 30}, .deviation = deviation_of_b});
+    *o["count"].i32() = count;
     o.output("y", {1, rows, 70});
   }
   std::vector<uint8_t> run(Ops& ops, bool adapter) {
@@ -49,7 +49,7 @@ struct Adapted {
                       .lora = {},
                       .outputs = {{{d["y"], Activation::gelu_tanh}}},
                       .gate = {}};
-      if (adapter) args.lora = {d["a"], d["b"], d["scale"], d["segments"], d["count"]};
+      if (adapter) args.lora = lora_operand(d, 70);
       ops.linear(args);
     });
     return o.buffers().back().buffer.bytes();
@@ -60,18 +60,43 @@ TEST_P(BackEnd, AdapterWithBZeroEqualsNoneBitwise) {
   for (const int64_t rows : {1, 3, 50}) {
     const auto none = Adapted(rows, 0).run(*ops_, false);
     EXPECT_EQ(Adapted(rows, 0).run(*ops_, true), none);
-    EXPECT_EQ(Adapted(rows, 2).run(*ops_, true), none);
+    EXPECT_EQ(Adapted(rows, 2, 0).run(*ops_, true), none);
+  }
+}
+
+TEST_P(BackEnd, AdapterIsWhatItsSegmentsUse) {
+  for (const int64_t rows : {1, 3, 50}) {
+    Adapted spoilt(rows), clean(rows);
+    for (const char* name : {"a", "b", "scale"}) {
+      const Tensor& t = clean.o[name];
+      EXPECT_TRUE(std::isnan(t.f32()[t.count() - 1])) << name;
+      for (int64_t i = 0; i < t.count(); ++i) {
+        if (std::isnan(t.f32()[i])) t.f32()[i] = 1;
+      }
+    }
+    EXPECT_EQ(spoilt.run(*ops_, true), clean.run(*ops_, true));
+    for (int64_t i = 0; i < rows * 70; ++i) EXPECT_TRUE(std::isfinite(spoilt.o["y"].f32()[i])) << i;
   }
 }
 
 TEST_P(BackEnd, RefusesBrokenSlots) {
-  Adapted many(4, 3);
+  Adapted many(4, 5);
   EXPECT_THAT(error_of(ErrorCode::internal, [&] { many.run(*ops_, true); }),
-              ::testing::HasSubstr("3 LoRA segments, expected 0 to 2"));
-  Adapted outside(4, 2);
-  outside.o["segments"].i32()[3] = 71;
-  EXPECT_THAT(error_of(ErrorCode::internal, [&] { outside.run(*ops_, true); }),
-              ::testing::HasSubstr("outside of slots of 8 ranks, 70 rows"));
+              ::testing::HasSubstr("5 LoRA segments, expected 0 to 4"));
+  // The second segment, one thing wrong each: its numbers are 8, 3, 10, 30 and 576, where b has 816 elements.
+  const std::array<int32_t, 5> broken[] = {{4, 3, 10, 30, 576},  {16, 3, 10, 30, 576}, {-8, 3, 10, 30, 576},
+                                           {8, -3, 10, 30, 576}, {8, 3, 41, 30, 576},  {8, 3, -1, 30, 576},
+                                           {8, 3, 10, -1, 576},  {8, 3, 10, 30, 584},  {8, 3, 10, 30, 572},
+                                           {8, 3, 10, 30, -8},   {8, 3, 10, 31, 576},  {8, 9, 10, 15, 8}};
+  for (const auto& numbers : broken) {
+    Adapted outside(4);
+    ASSERT_EQ(outside.o["b"].count(), 816);
+    std::ranges::copy(numbers, outside.o["segments"].i32() + 5);
+    EXPECT_THAT(error_of(ErrorCode::internal, [&] { outside.run(*ops_, true); }),
+                ::testing::HasSubstr(fmt::format(
+                    "LoRA segment of ranks [{}, +{}) and rows [{}, +{}) is outside of slots of 16 ranks, 70 rows",
+                    numbers[0], numbers[1], numbers[2], numbers[3])));
+  }
 }
 
 TEST_P(BackEnd, RefusesStepsOutsideOfTheTable) {
@@ -133,6 +158,24 @@ TEST_P(BackEnd, UnpackUndoesPack) {
   // token (0, 1) of channel 2 holds the pixels (0..1, 2..3)
   EXPECT_FLOAT_EQ(o["packed"].f32()[1 * 12 + 2 * 4 + 1], (o["latents"].f32()[(0 * 6 + 3) * 3 + 2] - 0.25f) * 0.5f);
   EXPECT_FLOAT_EQ(o["packed"].f32()[1 * 12 + 2 * 4 + 2], (o["latents"].f32()[(1 * 6 + 2) * 3 + 2] - 0.25f) * 0.5f);
+}
+
+TEST(ReferenceBackEnd, LaysZerosIntoFrontsWithoutAnAdapter) {
+  Operands o("front");
+  const Tensor wide = o.output("wide", {6, 12}, DType::f8_e4m3);
+  std::memset(wide.raw(), 1, 72);
+  o.output("down", {4, 8}, DType::f8_e4m3);
+  o.output("column_scale", {4});
+  make_reference_ops()->fold_lora({.lora = {},
+                                   .weight_scale = o.input("weight_scale", {6}),
+                                   .weight_front = wide.slice(1, 0, 4),
+                                   .weight_down = o["down"],
+                                   .column_scale = o["column_scale"],
+                                   .room = {}});
+  const auto *down = o["down"].data<uint8_t>(), *row = wide.data<uint8_t>() + 12;
+  EXPECT_EQ(std::vector<uint8_t>(down, down + 32), std::vector<uint8_t>(32, 0));
+  EXPECT_EQ(std::vector<uint8_t>(row, row + 12), (std::vector<uint8_t>{0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1}));
+  EXPECT_EQ(o["column_scale"].f32()[3], 0);
 }
 
 TEST(CpuBackEnd, RefusesNegativeThreads) {

@@ -3,6 +3,7 @@
 
 #include "backends/make_ops.h"
 #include "ops/recording_ops.h"
+#include "parity/lora_operand.h"
 #include "parity/op_case.h"
 
 namespace fx::test {
@@ -15,11 +16,7 @@ void make_step(Operands& o) {
   o.in_out("velocity", {2, 9, 16});
   o.input("table", {4, 2, 3 * 16});
   o.input("weight", {16, 16}, 0.25f);
-  o.input("a", {8, 16}, 0.25f);
-  o.in_out("b", {16, 8});
-  o.input("lora_scale", {8});
-  o.integers("segments", {2, 4}, {0, 3, 0, 16, 3, 5, 4, 8});
-  o.integers("count", {1}, {2});
+  make_lora(o, {.capacity = 16, .in = 16, .segments = {0, 3, 0, 16, 8, 5, 4, 8}});
   o.input("sigmas", {5});
   o.output("step", {1}, DType::i32);
   *o["step"].i32() = 0;
@@ -31,7 +28,7 @@ void run_step(Ops& ops, const Operands& o) {
   ops.linear({.x = o["normed"],
               .weight = o["weight"],
               .bias = {},
-              .lora = {o["a"], o["b"], o["lora_scale"], o["segments"], o["count"]},
+              .lora = lora_operand(o, 16),
               .outputs = {{{o["velocity"], Activation::gelu_tanh}}},
               .add = true,
               .gate = rows(2)});

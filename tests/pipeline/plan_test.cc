@@ -60,23 +60,31 @@ ModelConfigs large() {
   return configs;
 }
 
-size_t need(const ModelConfigs& configs, Precision precision, bool masters) {
-  return weight_bytes(configs, {.precision = precision, .masters = masters}) + kBeside;
+size_t need(const ModelConfigs& configs, Precision precision, bool masters, int sets = 1) {
+  return weight_bytes(configs, hopper(), {.precision = precision, .masters = masters, .weight_sets = sets}) + kBeside;
 }
 
 TEST(WeightBytes, CountsWhatIsStored) {
   const ModelConfigs configs = small();
-  const size_t f32 = weight_bytes(configs, {}), bf16 = weight_bytes(configs, {.precision = Precision::bf16});
+  const Device device = hopper();
+  const size_t f32 = weight_bytes(configs, device, {}), bf16 = weight_bytes(configs, device, {.precision = Precision::bf16});
   EXPECT_EQ(f32, 2 * bf16);
-  EXPECT_EQ(weight_bytes(configs, {.masters = true}), f32) << "f32 is never merged on the device";
+  EXPECT_EQ(weight_bytes(configs, device, {.masters = true}), f32) << "f32 is never merged on the device";
   // A master is a second copy of each block weight, as large as it in bf16 and twice as large as in e4m3.
-  const size_t copies = weight_bytes(configs, {.precision = Precision::bf16, .masters = true}) - bf16;
+  const size_t copies = weight_bytes(configs, device, {.precision = Precision::bf16, .masters = true}) - bf16;
   EXPECT_GT(copies, bf16 / 10);
   EXPECT_LT(copies, bf16);
-  const size_t fp8 = weight_bytes(configs, {.precision = Precision::fp8, .masters = true});
+  const size_t fp8 = weight_bytes(configs, device, {.precision = Precision::fp8, .masters = true});
   EXPECT_LT(fp8, bf16 + copies);
   EXPECT_GT(fp8, bf16 + copies / 2) << "and its scales";
-  EXPECT_LT(weight_bytes(configs, {.precision = Precision::fp8}), bf16);
+  const size_t twice = weight_bytes(configs, device, {.precision = Precision::fp8, .masters = true, .weight_sets = 2});
+  EXPECT_GT(twice - fp8, copies / 2) << "the second set, and its scales";
+  EXPECT_LT(twice - fp8, copies);
+  const ModelOptions beside{.precision = Precision::fp8, .lora_ranks = 16};
+  EXPECT_GT(weight_bytes(configs, device, beside), weight_bytes(configs, device, {.precision = Precision::fp8}));
+  EXPECT_EQ(weight_bytes(configs, ampere(), beside), weight_bytes(configs, ampere(), {.precision = Precision::fp8}))
+      << "no products that would take them along";
+  EXPECT_LT(weight_bytes(configs, device, {.precision = Precision::fp8}), bf16);
 }
 
 TEST(PlanModel, TakesF32WhereNothingElseIsThere) {
@@ -114,7 +122,12 @@ TEST(PlanModel, KeepsMastersWhereThereIsRoom) {
   const ModelConfigs configs = large();
   const size_t with = need(configs, Precision::fp8, true), without = need(configs, Precision::fp8, false);
   ASSERT_LT(without, with);
-  Device roomy = hopper(with), tight = hopper(with - 1), least = hopper(without);
+  const size_t twice = need(configs, Precision::fp8, true, 2);
+  ASSERT_LT(with, twice);
+  Device roomy = hopper(with), tight = hopper(with - 1), least = hopper(without), roomiest = hopper(twice);
+  EXPECT_EQ(plan_model(configs, roomiest, {}).weight_sets, 2);
+  EXPECT_EQ(plan_model(configs, roomiest, {.masters = false}).weight_sets, 1);
+  EXPECT_EQ(plan_model(configs, roomy, {}).weight_sets, 1);
   EXPECT_TRUE(plan_model(configs, roomy, {}).masters);
   EXPECT_FALSE(plan_model(configs, roomy, {.masters = false}).masters);
   EXPECT_FALSE(plan_model(configs, tight, {}).masters);

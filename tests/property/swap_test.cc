@@ -120,25 +120,24 @@ TEST_P(Swaps, EightAdaptersCostTheSumOfTheirRanks) {
     }
     ops.runtime().synchronize();
     std::vector<float> a = download(ops, operand.a), b = download(ops, operand.b), scale = download(ops, operand.scale);
-    const int64_t room = operand.a.size(0), in = operand.a.size(1);
-    for (int64_t rank = 0; rank < room; ++rank) {
-      bool used = false;
-      std::vector<bool> fed(static_cast<size_t>(operand.b.size(0)), false);
-      for (size_t i = 0; i < static_cast<size_t>(count[0]); ++i) {
-        const auto [first_rank, ranks, first_row, rows] =
-            std::tuple(segments[4 * i], segments[4 * i + 1], segments[4 * i + 2], segments[4 * i + 3]);
-        if (rank < first_rank || rank >= first_rank + ranks) continue;
-        used = true;
-        std::fill_n(fed.begin() + first_row, rows, true);
+    std::vector<bool> rank_used(scale.size()), b_used(b.size());
+    for (size_t i = 0; i < static_cast<size_t>(count[0]); ++i) {
+      const int32_t* segment = &segments[5 * i];  // first rank, ranks, first row, rows, first element of b
+      for (int32_t rank = 0; rank < segment[1]; ++rank) {
+        rank_used[static_cast<size_t>(segment[0] + rank)] = true;
+        for (int32_t row = 0; row < segment[3]; ++row) {
+          b_used[static_cast<size_t>(segment[4] + row * lora_pitch(segment[1]) + rank)] = true;
+        }
       }
-      for (size_t row = 0; row < fed.size(); ++row) {
-        if (fed[row]) continue;
-        b[row * static_cast<size_t>(room) + static_cast<size_t>(rank)] = NAN;
-        ++poisoned;
-      }
-      if (used) continue;
-      std::fill_n(a.begin() + rank * in, in, NAN);
-      scale[static_cast<size_t>(rank)] = NAN;
+    }
+    const auto in = static_cast<size_t>(operand.a.size(1));
+    for (size_t i = 0; i < b.size(); ++i) {
+      if (!b_used[i]) b[i] = NAN, ++poisoned;
+    }
+    for (size_t rank = 0; rank < scale.size(); ++rank) {
+      if (rank_used[rank]) continue;
+      std::fill_n(a.begin() + static_cast<std::ptrdiff_t>(rank * in), in, NAN);
+      scale[rank] = NAN;
     }
     upload(ops, a, operand.a);
     upload(ops, b, operand.b);
@@ -157,7 +156,7 @@ TEST_P(Swaps, EightAdaptersCostTheSumOfTheirRanks) {
       << "only rounding depends on the order";
 }
 
-// New scales are a few numbers for each layer, whether layers add their adapters or carry them.
+// New scales are a few numbers for each layer that adds its adapters as it runs; those that carry them get them anew.
 TEST_P(Swaps, NewScalesWriteNoMatrices) {
   const Set whole = {{low_rank_}, {attention_, {0.5f}}}, other = {{low_rank_, {0.25f}}, {attention_, {-1.0f}}};
   const auto expected = latents_with(other);
@@ -168,8 +167,8 @@ TEST_P(Swaps, NewScalesWriteNoMatrices) {
   EXPECT_EQ(report.slots_written, 0u);
   EXPECT_EQ(report.slots_rescaled, first.slots_written);
   EXPECT_FALSE(report.grew);
-  EXPECT_LT(report.bytes, first.bytes / 2);
-  EXPECT_EQ(report.weights_merged > 0, way_has(GetParam(), "merged"));
+  const bool carried = way_has(GetParam(), "merged") || way_has(GetParam(), "folded");
+  if (!carried) { EXPECT_LT(report.bytes, first.bytes / 2); }
   EXPECT_EQ(engine_->generate(request()).latents.values, expected);
 }
 

@@ -205,6 +205,7 @@ void CpuOps::do_linear(const LinearArgs& args) {
     down.outputs[0].y.per_batch = product.rows;
     down.outputs[0].y.row_stride = lora.used_ranks();
     run(down, threads_, capacity, panels);
+    lora.clear_gaps(product.rows, t);
     product.lora = &lora;
     product.t = t;
   }

@@ -10,7 +10,9 @@
 namespace fx {
 
 struct LoraSegment {
-  int32_t first_rank, ranks, first_row, rows;
+  int32_t first_rank, ranks, first_row, rows, first_b;
+
+  bool has(int64_t rank) const { return rows > 0 && rank >= first_rank && rank < first_rank + ranks; }
 };
 
 class LoraProduct {
@@ -24,6 +26,8 @@ class LoraProduct {
   int64_t used_ranks() const { return last_rank_ - first_rank_; }
   const float* a() const { return operand_.a.f32() + first_rank_ * operand_.a.size(1); }
 
+  // Sets the columns of t to zero that no segment uses: those of a may have been anything.
+  void clear_gaps(int64_t rows, float* t) const;
   // Packs b * scale for the columns [first, first + count), all used ranks, zero outside of the segments.
   // Returns false, leaving the panel alone, if no segment touches these columns.
   bool pack(const Kernels& kernels, int64_t first, int count, float* panel) const;

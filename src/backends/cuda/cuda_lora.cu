@@ -51,28 +51,28 @@ __global__ void lora_down_kernel(Slot<float> slot, RowsOf<const X> x, int64_t x_
 
 // Grid: (tiles of columns, tiles of rows).
 template <class Y>
-__global__ void lora_up_kernel(Slot<float> slot, const float* t, int64_t first_b_row, RowsOf<Y> y, int64_t y_rows,
+__global__ void lora_up_kernel(Slot<float> slot, const float* t, int64_t first_layer_row, RowsOf<Y> y, int64_t y_rows,
                                int64_t columns, LoraWrite write, StepRows gate, DeviceFault* fault) {
   __shared__ float t_tile[kTile][kTile + 1], b_tile[kTile][kTile + 1];
   const int64_t first_row = static_cast<int64_t>(blockIdx.y) * kTile;
   const int64_t first_column = static_cast<int64_t>(blockIdx.x) * kTile;
-  const int64_t b_begin = first_b_row + first_column;  // rows of b that this tile's columns are
-  const int64_t b_end = first_b_row + min(first_column + kTile, columns);
+  const int64_t layer_begin = first_layer_row + first_column;  // rows of the layer that this tile's columns are
+  const int64_t layer_end = first_layer_row + min(first_column + kTile, columns);
   float sums[kRowsPerThread] = {};
   bool touched = write == LoraWrite::set;
   for (int i = 0; i < slot.used_segments(); ++i) {
     const Segment s = slot.segments[i];
-    if (!slot.feeds(s, static_cast<int32_t>(b_begin), static_cast<int32_t>(b_end))) continue;
+    if (!slot.feeds(s, static_cast<int32_t>(layer_begin), static_cast<int32_t>(layer_end))) continue;
     touched = true;
     for (int32_t begin = 0; begin < s.ranks; begin += kTile) {
       const int32_t rank = s.first_rank + begin + static_cast<int32_t>(threadIdx.x);
       const bool used = begin + static_cast<int32_t>(threadIdx.x) < s.ranks;
       for (int j = 0; j < kRowsPerThread; ++j) {
         const int at = threadIdx.y + j * kThreadRows;
-        const int64_t row = first_row + at, b_row = b_begin + at;
-        const bool fed = b_row < b_end && b_row >= s.first_row && b_row < s.first_row + s.rows;
+        const int64_t row = first_row + at, layer_row = layer_begin + at;
+        const bool fed = layer_row < layer_end && layer_row >= s.first_row && layer_row < s.first_row + s.rows;
         t_tile[at][threadIdx.x] = used && row < y_rows ? t[row * slot.capacity + rank] : 0.0f;
-        b_tile[at][threadIdx.x] = used && fed ? slot.b[b_row * slot.capacity + rank] : 0.0f;
+        b_tile[at][threadIdx.x] = used && fed ? *slot.b_at(s, layer_row, rank) : 0.0f;
       }
       __syncthreads();
       multiply_tiles(t_tile, b_tile, sums);
@@ -88,7 +88,7 @@ __global__ void lora_up_kernel(Slot<float> slot, const float* t, int64_t first_b
     if (write == LoraWrite::set) {
       value = from_float<Y>(sums[i]);
     } else {
-      const float term = gate.table ? gate.row(row / y.per_batch, fault)[first_b_row + column] * sums[i] : sums[i];
+      const float term = gate.table ? gate.row(row / y.per_batch, fault)[first_layer_row + column] * sums[i] : sums[i];
       value = from_float<Y>(to_float(value) + term);
     }
   }

@@ -9,6 +9,9 @@ namespace fx::cuda {
 namespace {
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+// The runtime beside whose stream this thread works.
+thread_local const CudaRuntime* beside_whom = nullptr;
+
 constexpr int kOldestCapability = 80;  // Ampere: what the fat build begins with
 
 cudaMemcpyKind kind_of(CopyKind kind) {
@@ -52,7 +55,10 @@ CudaRuntime::CudaRuntime() {
   check(capability_ >= kOldestCapability, ErrorCode::unsupported,
         "{} has compute capability {}.{}; expected 8.0 or newer", properties.name, properties.major, properties.minor);
 
-  check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+  int lowest = 0, highest = 0;
+  check_cuda(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "asking for priorities");
+  check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest), "creating a stream");
+  check_cuda(cudaStreamCreateWithPriority(&beside_, cudaStreamNonBlocking, lowest), "creating a stream");
   open_pool();
   check_cuda(cudaHostAlloc(reinterpret_cast<void**>(&fault_), sizeof(DeviceFault), cudaHostAllocMapped),
              "allocating pinned host memory");
@@ -61,10 +67,14 @@ CudaRuntime::CudaRuntime() {
 }
 
 CudaRuntime::~CudaRuntime() {
-  if (stream_) cudaStreamSynchronize(stream_);
+  for (cudaStream_t stream : {stream_, beside_}) {
+    if (stream) cudaStreamSynchronize(stream);
+  }
   transfers_.reset();
   if (fault_) cudaFreeHost(fault_);
-  if (stream_) cudaStreamDestroy(stream_);
+  for (cudaStream_t stream : {stream_, beside_}) {
+    if (stream) cudaStreamDestroy(stream);
+  }
   if (pool_) cudaMemPoolTrimTo(pool_, 0);
 }
 
@@ -106,11 +116,11 @@ void CudaRuntime::count(int64_t bytes) noexcept {
 }
 
 void CudaRuntime::copy(void* target, const void* source, size_t bytes, CopyKind kind) {
-  if (bytes > 0) check_cuda(cudaMemcpyAsync(target, source, bytes, kind_of(kind), stream_), "copying memory");
+  if (bytes > 0) check_cuda(cudaMemcpyAsync(target, source, bytes, kind_of(kind), stream()), "copying memory");
 }
 
 void CudaRuntime::fill_zero(void* target, size_t bytes) {
-  if (bytes > 0) check_cuda(cudaMemsetAsync(target, 0, bytes, stream_), "filling memory");
+  if (bytes > 0) check_cuda(cudaMemsetAsync(target, 0, bytes, stream()), "filling memory");
 }
 
 size_t CudaRuntime::available() const {
@@ -126,11 +136,27 @@ void CudaRuntime::fetch(void* target, const void* source, size_t bytes) {
 }
 
 std::unique_ptr<Staging> CudaRuntime::stage(size_t bytes) {
-  return std::make_unique<DeviceStaging>(*transfers_, stream_, bytes);
+  return std::make_unique<DeviceStaging>(*transfers_, *this, bytes);
 }
 
 std::unique_ptr<Recording> CudaRuntime::record(const std::function<void()>& work) {
   return std::make_unique<CapturedGraph>(stream_, work);
+}
+
+cudaStream_t CudaRuntime::stream() const { return beside_whom == this ? beside_ : stream_; }
+
+void CudaRuntime::beside(const std::function<void()>& work) {
+  const CudaRuntime* const before = beside_whom;
+  beside_whom = this;
+  try {
+    work();
+  } catch (...) {
+    beside_whom = before;
+    cudaStreamSynchronize(beside_);
+    throw;
+  }
+  beside_whom = before;
+  check_cuda(cudaStreamSynchronize(beside_), "waiting for the device");
 }
 
 void CudaRuntime::synchronize() {

@@ -1,4 +1,5 @@
-// One GPU as a Runtime: one stream, stream-ordered memory from the driver's pool where it has one.
+// One GPU as a Runtime: one stream and another of low priority beside it, stream-ordered memory from the driver's pool where
+// it has one.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -31,10 +32,12 @@ class CudaRuntime final : public Runtime {
   size_t available() const override;
   void fetch(void* target, const void* source, size_t bytes) override;
   std::unique_ptr<Staging> stage(size_t bytes) override;
+  void beside(const std::function<void()>& work) override;
   bool records() const override { return true; }
   std::unique_ptr<Recording> record(const std::function<void()>& work) override;
 
-  cudaStream_t stream() const { return stream_; }
+  // Where this thread issues work: the stream of the engine, or in `beside`, the one beside it.
+  cudaStream_t stream() const;
   DeviceFault* fault() const { return fault_; }
   int compute_capability() const { return capability_; }  // 90 for sm_90
 
@@ -45,7 +48,7 @@ class CudaRuntime final : public Runtime {
 
   std::string name_;
   int capability_ = 0;
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, beside_ = nullptr;
   cudaMemPool_t pool_ = nullptr;  // null where the driver has none (some virtual machines)
   DeviceFault* fault_ = nullptr;
   std::atomic<size_t> current_{0}, peak_{0};

@@ -42,7 +42,7 @@ void LinearInput::place_scales(ScratchParts& parts) {
   scale_batch_ = quantises_ || entries == 1 ? rows : a_.x_scale.stride(0);
   const bool begins_well = quantises_ || reinterpret_cast<uintptr_t>(a_.x_scale.raw()) % 16 == 0;
   aligns_scales_ = !begins_well || (entries > 1 && scale_batch_ % kFloatsOf16Bytes != 0);
-  packs_scales_ = a_.lora.defined() && !a_.lora.column_scale.defined() && scale_batch_ != rows;
+  packs_scales_ = a_.lora.defined() && !a_.weight_down.defined() && scale_batch_ != rows;
   if (aligns_scales_) aligned_at_ = parts.add(4 * entries * round_up(rows, kFloatsOf16Bytes));
   if (packs_scales_) packed_at_ = parts.add(4 * entries * rows);
 }

@@ -5,6 +5,7 @@
 #include "backends/cuda/convert.h"
 #include "backends/cuda/cuda_error.h"
 #include "backends/cuda/linear_epilogue.h"
+#include "core/error.h"
 
 namespace fx::cuda {
 namespace {
@@ -24,10 +25,12 @@ LinearRun::LinearRun(const LinearDevice& device, const LinearArgs& args)
       a_(args),
       kind_(linear_kind(args, device.matmul)),
       front_(kind_ == LinearKind::outer_vector && args.weight_front.defined() ? args.weight_front.size(1) : 0),
-      in_front_(front_ > 0 && args.lora.defined() && args.lora.column_scale.defined()),
-      has_slot_(!in_front_ && args.lora.defined() && args.lora.a.size(0) > 0),
+      has_slot_(!args.weight_down.defined() && args.lora.defined() && args.lora.a.size(0) > 0),
       input_(args, kind_, front_, parts_) {
   const int64_t in = a_.weight.size(1), out = a_.weight.size(0), batches = a_.x.size(0);
+  check(kind_ == LinearKind::outer_vector || !a_.weight_down.defined(), ErrorCode::unsupported,
+        "[linear] an adapter in the front of a weight ({}, {}) in f8_e4m3, which this GPU does not multiply at {} rows",
+        out, in, batches * a_.x.size(1));
   for (size_t i = 0; i < ways_.size(); ++i) choose_way(a_.outputs[i], ways_[i]);
   rows_at_a_time_ = kind_ == LinearKind::widened ? widened_rows(out, in) : out;
   if (kind_ == LinearKind::widened) widened_at_ = parts_.add(2 * rows_at_a_time_ * in);
@@ -66,7 +69,7 @@ void LinearRun::run() {
     if (a_.bias.defined()) fold_.folded_bias = scratch_ + fold_bias_at_;
   }
   input_.prepare(scratch_, fold_, device_.fault, device_.stream);
-  if (front_ > 0) add_to_front();
+  if (front_ > 0) fill_front();
   if (has_slot_) lora_down(a_.lora, input_.lora(), scratch_ + inner_at_, device_.fault, device_.stream);
 
   int64_t first_row = 0;  // of the weight; the outputs take them in order
@@ -82,9 +85,9 @@ void LinearRun::run() {
 
 // With the same columns whether an adapter is there or not, so that one without ranks is none, bitwise. What lies in them
 // may be anything, NaN too.
-void LinearRun::add_to_front() {
+void LinearRun::fill_front() {
+  if (a_.weight_down.defined()) return device_.matmul.run(front_product(input_.x(), a_.weight_down));
   const Tensor& front = input_.front();
-  if (in_front_) return lora_down_front(a_.lora, input_.x(), front, device_.fault, device_.stream);
   for (int64_t entry = 0; entry < front.size(0); ++entry) {
     check_cuda(
         cudaMemset2DAsync(front.data<std::byte>() + entry * front.stride(0), static_cast<size_t>(front.stride(1)), 0,

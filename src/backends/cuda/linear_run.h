@@ -28,7 +28,7 @@ class LinearRun {
     Tensor target;            // y, or that memory
   };
   void choose_way(const LinearOutput& output, Way& way);
-  void add_to_front();
+  void fill_front();
   void run_output(const LinearOutput& output, const Way& way, int64_t first_row);
   void run_rows(const LinearOutput& output, const Way& way, int64_t first_row, int64_t begin, int64_t end, float beta);
   const void* weight_rows(int64_t first, int64_t count) const;
@@ -39,8 +39,7 @@ class LinearRun {
   const LinearArgs& a_;
   const LinearKind kind_;
   const int64_t front_;  // columns of the weight's front that the products take, adapter or not
-  const bool in_front_;  // they have the adapter in them
-  const bool has_slot_;  // it is added beside the weight
+  const bool has_slot_;  // an adapter is added beside the weight
   ScratchParts parts_;
   LinearInput input_;
   std::array<Way, 2> ways_;

@@ -18,25 +18,19 @@ struct LoraInput {
 // memory: bf16 for slots of bf16, f32 for slots of f32. Notes broken counts and segments.
 void lora_down(const LoraOperand& lora, const LoraInput& input, void* t, DeviceFault* fault, cudaStream_t stream);
 
-// The same for an operand in the front of its weight: all of `front` (B, L, E) becomes t / (x_scale * column_scale) in e4m3,
-// zeros where no rank is in use. x is (B, L, in) e4m3, without its scales, which the quotient does not have. Rows of both
-// are at even addresses.
-void lora_down_front(const LoraOperand& lora, const Tensor& x, const Tensor& front, DeviceFault* fault,
-                     cudaStream_t stream);
-
 // set: y = term, zeros in columns that no segment feeds. add: y += gate * term where a segment acts.
 enum class LoraWrite { set, add };
 
-// The term is t[:, ranks] b[rows, ranks]^T, summed over the segments. y is (B, L, columns), f32 or bf16; its columns are
-// the rows [first_row, first_row + columns) of b. The gate, null for 1, has one value for each row of b and goes with
-// `add`.
+// The term is t[:, ranks] b^T, summed over the segments and their blocks of b. y is (B, L, columns), f32 or bf16; its
+// columns are the rows [first_row, first_row + columns) of the layer. The gate, null for 1, has one value for each row of
+// the layer and goes with `add`.
 void lora_up(const LoraOperand& lora, const void* t, int64_t first_row, const Tensor& y, LoraWrite write,
              const StepVector* gate, DeviceFault* fault, cudaStream_t stream);
 
 // weight = base + the difference of the slot; see MergeLoraArgs.
 void merge_lora(const MergeLoraArgs& args, DeviceFault* fault, cudaStream_t stream);
 
-// The front of a weight; see FoldLoraArgs.
+// Both halves of a folded adapter; see FoldLoraArgs.
 void fold_lora(const FoldLoraArgs& args, DeviceFault* fault, cudaStream_t stream);
 
 }  // namespace fx::cuda

@@ -1,7 +1,7 @@
-// t = scale * (x a^T) on tensor cores, for slots of bf16; or, in e4m3, what of it goes into the front of x. Blocks of 64
-// rows and 32 or 128 ranks; there are too few of them to fill a GPU, so the blocks of a cluster share the depth, and so do
-// the two halves of a block. Their sums are added in a fixed order through shared memory. How the depth is divided depends
-// on rows and depth alone: the bits of t do not depend on the capacity of the slot.
+// t = scale * (x a^T) on tensor cores, for slots of bf16. Blocks of 64 rows and 32 or 128 ranks; there are too few of them
+// to fill a GPU, so the blocks of a cluster share the depth, and so do the two halves of a block. Their sums are added in a
+// fixed order through shared memory. How the depth is divided depends on rows and depth alone: the bits of t do not depend
+// on the capacity of the slot.
 #include "backends/cuda/lora_mma.cuh"
 #include "backends/cuda/lora_slot.cuh"
 
@@ -34,16 +34,10 @@ struct Tile {
 
 struct Problem {
   Slot<bf16> slot;
-  const float* x_scale = nullptr;
-  int64_t rows = 0;
-  bf16* t = nullptr;
-  bool wide_x = false, wide_a = false;
-  // Instead of t:
-  RowsOf<uint8_t> front = {};
-  const float* column_scale = nullptr;
-  int32_t front_columns = 0;
-
-  int32_t ranks() const { return column_scale ? front_columns : slot.capacity; }
+  const float* x_scale;
+  int64_t rows;
+  bf16* t;
+  bool wide_x, wide_a;
 };
 
 // What one thread copies of each stage: pieces of 16 bytes, always of the same rows.
@@ -78,11 +72,11 @@ struct Pieces {
     const int64_t x_left = p.slot.in - depth - x_column, a_left = p.slot.in - depth - a_column;
 #pragma unroll
     for (int i = 0; i < kX; ++i) {
-      copy_piece(&stage.x[x_row(i)][x_column], x[i] + depth + x_column, 0, x[i] ? x_left : 0, p.wide_x);
+      copy_piece(&stage.x[x_row(i)][x_column], x[i] + depth + x_column, x[i] ? x_left : 0, p.wide_x);
     }
 #pragma unroll
     for (int i = 0; i < kA; ++i) {
-      copy_piece(&stage.a[a_row(i)][a_column], a[i] + depth + a_column, 0, a[i] ? a_left : 0, p.wide_a);
+      copy_piece(&stage.a[a_row(i)][a_column], a[i] + depth + a_column, a[i] ? a_left : 0, p.wide_a);
     }
   }
 };
@@ -124,12 +118,6 @@ __device__ void collect(float (&shared)[kRows][kSumPitch], const float (&sums)[k
   }
 }
 
-// The rows of the tile that this block writes.
-struct Share {
-  int begin, end;
-  __device__ Share() : begin(kRows * blockIdx.x / gridDim.x), end(kRows * (blockIdx.x + 1) / gridDim.x) {}
-};
-
 // Two neighbours of a row, added up over the cluster.
 template <int kSumPitch>
 __device__ float2 sum_at(const float (&shared)[kRows][kSumPitch], int row, int column) {
@@ -143,38 +131,13 @@ __device__ float2 sum_at(const float (&shared)[kRows][kSumPitch], int row, int c
   return sum;
 }
 
-// Ranks without effect have zeros, whatever their sum is.
-__device__ float front_value(const Problem& p, int32_t rank, float sum) {
-  const float column = rank < p.slot.capacity ? p.column_scale[rank] : 0.0f;
-  return column > 0.0f ? sum * __fdiv_rn(p.slot.scale[rank], column) : 0.0f;
-}
-
-// This block's share of the tile's rows. Without sums, zeros.
-template <int kRanks, int kSumPitch>
-__device__ void store_front(const Problem& p, const float (*shared)[kRows][kSumPitch], int64_t first_row,
-                            int32_t first_rank) {
-  const Share share;
-  for (int i = threadIdx.x; i < (share.end - share.begin) * (kRanks / 2); i += kBlockThreads) {
-    const int at = share.begin + i / (kRanks / 2), column = i % (kRanks / 2) * 2;
-    const int64_t row = first_row + at;
-    const int32_t rank = first_rank + column;
-    if (row >= p.rows || rank >= p.front_columns) continue;
-    uint16_t pair = 0;
-    if (shared) {
-      const float2 sum = sum_at(*shared, at, column);
-      pair = to_e4m3x2(front_value(p, rank, sum.x), front_value(p, rank + 1, sum.y));
-    }
-    *reinterpret_cast<uint16_t*>(p.front[row] + rank) = pair;
-  }
-}
-
 // This block's share of the tile's rows.
 template <int kRanks, int kSumPitch>
 __device__ void store_sums(const Problem& p, const float (&shared)[kRows][kSumPitch], int64_t first_row,
                            int32_t first_rank) {
-  const Share share;
-  for (int i = threadIdx.x; i < (share.end - share.begin) * (kRanks / 2); i += kBlockThreads) {
-    const int at = share.begin + i / (kRanks / 2), column = i % (kRanks / 2) * 2;
+  const int begin = kRows * blockIdx.x / gridDim.x, end = kRows * (blockIdx.x + 1) / gridDim.x;
+  for (int i = threadIdx.x; i < (end - begin) * (kRanks / 2); i += kBlockThreads) {
+    const int at = begin + i / (kRanks / 2), column = i % (kRanks / 2) * 2;
     const int64_t row = first_row + at;
     const int32_t rank = first_rank + column;
     if (row >= p.rows || rank >= p.slot.capacity) continue;
@@ -204,11 +167,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0 && threadIdx.x == 0) p.slot.note_faults(fault);
   __syncwarp();
   const uint32_t groups = p.slot.used_groups(first_rank) & ((1u << kRanks / kGroup) - 1);
-  const bool to_front = p.column_scale != nullptr;
-  if (groups == 0) {  // for all threads of the cluster
-    if (to_front) store_front<kRanks, Tile::kSumPitch>(p, nullptr, first_row, first_rank);
-    return;
-  }
+  if (groups == 0) return;  // for all threads of the cluster
 
   const Pieces<X, kRanks> pieces(p, x, first_row, first_rank, groups);
   const int64_t steps = (p.slot.in + kDepth - 1) / kDepth;
@@ -236,8 +195,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
     arrive_at_cluster();
     wait_for_cluster();
   }
-  if (to_front) store_front<kRanks, Tile::kSumPitch>(p, &memory.sums, first_row, first_rank);
-  else store_sums<kRanks>(p, memory.sums, first_row, first_rank);
+  store_sums<kRanks>(p, memory.sums, first_row, first_rank);
   if (gridDim.x > 1) {  // no block may go while others read its memory
     arrive_at_cluster();
     wait_for_cluster();
@@ -256,45 +214,31 @@ void launch(const Problem& p, const Tensor& x, DeviceFault* fault, cudaStream_t 
     parts *= 2;
   }
   const dim3 grid(static_cast<unsigned>(parts), static_cast<unsigned>(tiles),
-                  static_cast<unsigned>(ceil_div(p.ranks(), kRanks)));
+                  static_cast<unsigned>(ceil_div(p.slot.capacity, kRanks)));
   launch_clusters(down_kernel<X, kRanks>, grid, kBlockThreads, kSharedBytes, stream, "linear: LoRA down", p,
                   RowsOf<const X>(x), fault);
 }
 
 template <class X>
 void launch(const Problem& p, const Tensor& x, DeviceFault* fault, cudaStream_t stream) {
-  if (p.ranks() <= kGroup) launch<X, kGroup>(p, x, fault, stream);
+  if (p.slot.capacity <= kGroup) launch<X, kGroup>(p, x, fault, stream);
   else launch<X, 4 * kGroup>(p, x, fault, stream);
-}
-
-Problem problem_of(const LoraOperand& lora, const Tensor& x) {
-  const auto in_16_bytes = static_cast<int64_t>(16 / size_of(x.dtype()));
-  return {.slot = Slot<bf16>(lora),
-          .rows = x.size(0) * x.size(1),
-          .wide_x = fit_vectors(in_16_bytes, x),
-          .wide_a = fit_vectors(8, lora.a)};
 }
 
 }  // namespace
 
 void lora_down_bf16(const LoraOperand& lora, const LoraInput& input, bf16* t, DeviceFault* fault, cudaStream_t stream) {
   const Tensor& x = input.x;
-  Problem p = problem_of(lora, x);
-  p.x_scale = input.x_scale;
-  p.t = t;
+  const auto in_16_bytes = static_cast<int64_t>(16 / size_of(x.dtype()));
+  const Problem p{.slot = Slot<bf16>(lora),
+                  .x_scale = input.x_scale,
+                  .rows = x.size(0) * x.size(1),
+                  .t = t,
+                  .wide_x = fits_vectors(in_16_bytes, x),
+                  .wide_a = fits_vectors(8, lora.a)};
   if (x.dtype() == DType::f8_e4m3) launch<uint8_t>(p, x, fault, stream);
   else if (x.dtype() == DType::bf16) launch<bf16>(p, x, fault, stream);
   else launch<float>(p, x, fault, stream);
-}
-
-void lora_down_front(const LoraOperand& lora, const Tensor& x, const Tensor& front, DeviceFault* fault,
-                     cudaStream_t stream) {
-  if (x.count() == 0) return;
-  Problem p = problem_of(lora, x);
-  p.front = RowsOf<uint8_t>(front);
-  p.column_scale = lora.column_scale.f32();
-  p.front_columns = static_cast<int32_t>(front.size(2));
-  launch<uint8_t>(p, x, fault, stream);
 }
 
 }  // namespace fx::cuda

@@ -1,7 +1,8 @@
 // An adapter laid into the front of a weight in e4m3, when it is published. The first kernel chooses the scales of the
-// columns, the second writes the front.
+// columns and writes weight_down, the second writes weight_front. Adapters are small and layers many: what costs is that
+// launches wait for each other.
 //
-// How the scales are chosen. The product adds t8 * w8, times the scales of row and channel, for each rank r, where
+// How the scales are chosen. The products add t8 * w8, times the scales of row and channel, for each rank r, where
 //   t8 = scale * (x8 . a[r]) / c[r],   w8 = b[n, r] * c[r] / weight_scale[n],
 // and both must stay below 448 and mostly above 2^-6, the smallest normal number. x8, the row in e4m3, has an rms of 10 to
 // 125 (its largest magnitude is 448), so x8 . a[r] is about that times |a[r]|. With c = 8 |scale| |a[r]|, t8 is 1 to 16 and
@@ -10,6 +11,12 @@
 // that |W[n]| / weight_scale[n] is about 200 at that depth: 0.005 of it spread over 32 ranks makes 1.5, 0.3 of it in one
 // rank 480, with larger elements here and there. Those bound c by 448 / max |w8 / c|, and `room`, which is c / (|scale|
 // |a[r]|), says what is left for t8: at 1 it is 10 to 125 on average, which is the least that is accepted.
+//
+// t8 comes out of a product in e4m3 itself: kFoldAlpha * x8 . d[r], where d = weight_down. |d[r]| is 1 / (kFoldAlpha * room),
+// so with c as above the elements of d have an rms of 2^8 / (8 sqrt(in)): 0.6 at a depth of 3072, 0.26 at 15360. One alone
+// that is not zero is 32 then, and 256 with the least room that is accepted: below 448 in any case.
+#include <algorithm>
+
 #include "backends/cuda/cuda_error.h"
 #include "backends/cuda/cuda_ops.h"
 #include "backends/cuda/lora_slot.cuh"
@@ -18,184 +25,206 @@
 namespace fx::cuda {
 namespace {
 
-constexpr int kRanks = 8;  // of a block of the first kernel
-constexpr int kFoldThreads = 512;
-constexpr int kPack = 16;            // columns of the front that a thread writes
-constexpr float kWidest = 8.0f;      // room that c gives t8 where w8 allows it
-constexpr float kSmallest = 1e-30f;  // of c: its quotients are finite
+constexpr int kRanks = static_cast<int>(kLoraStep);  // of a block of the first kernel
+constexpr int kFoldThreads = 512, kFoldWarps = kFoldThreads / kWarp;
+constexpr int kPack = static_cast<int>(kFrontStep);  // neighbours that a thread writes
+constexpr float kWidest = 8.0f;                      // room that c gives t8 where w8 allows it
+constexpr float kSmallest = 1e-30f;                  // of c: its quotients are finite
 
 struct Fold {
   Slot<bf16> slot;
-  const float* weight_scale;
-  float* column_scale;
-  uint8_t* front;
-  int64_t pitch;
-  int32_t columns;
-  bool wide_front;
+  const float* weight_scale;  // (out)
+  float* column_scale;        // (E)
+  uint8_t* front;             // (out, E)
+  int64_t front_pitch;
+  uint8_t* down;  // (E, in)
+  int32_t out, columns;
   float* room;
 };
 
-// The ranks [first, first + 8) of a row of b; with `n` of 8, they lie in its memory and begin at 16 bytes.
-template <int n>
-__device__ void load_ranks(const Slot<bf16>& slot, int64_t row, int32_t first, float (&b)[kRanks]) {
-  const bf16* from = slot.b + row * slot.capacity + first;
-  if constexpr (n == kRanks) {
-    load(from, b);
-  } else {
-#pragma unroll
-    for (int i = 0; i < kRanks; ++i) b[i] = first + i < slot.capacity ? to_float(from[i]) : 0.0f;
-  }
+// How many of the eight ranks from `first` on, a multiple of 8, are a segment's. They are the first ones.
+__device__ int ranks_of(const Segment& s, int32_t first) {
+  return first < s.first_rank ? 0 : max(0, min(kRanks, s.first_rank + s.ranks - first));
 }
 
-// The ranks of a segment among the `count` from `first` on, counted from there.
-struct Part {
-  int begin, end;
-  __device__ Part(const Segment& s, int32_t first, int count)
-      : begin(max(s.first_rank - first, 0)), end(min(s.first_rank + s.ranks - first, count)) {}
-  __device__ bool has(int i) const { return i >= begin && i < end; }
-};
-
-// |a[rank]|, for all threads of the block.
-template <int n>
-__device__ float norm_of(const Slot<bf16>& slot, int32_t rank) {
-  const bf16* a = slot.a + rank * slot.in;
-  float sum = 0.0f;
-  for (int64_t i = static_cast<int64_t>(threadIdx.x) * n; i < slot.in; i += static_cast<int64_t>(blockDim.x) * n) {
-    float v[n];
-    load(a + i, v);
+__device__ void store_pack(uint8_t* to, const float (&v)[kPack], float factor) {
+  uint32_t words[kPack / 4];
 #pragma unroll
-    for (int j = 0; j < n; ++j) sum += v[j] * v[j];
+  for (int i = 0; i < kPack / 4; ++i) {
+    words[i] = to_e4m3x4(v[4 * i] * factor, v[4 * i + 1] * factor, v[4 * i + 2] * factor, v[4 * i + 3] * factor);
   }
-  return sqrtf(block_reduce(sum, Sum()));
+  store_words(to, words);
+}
+
+// One value for each of the eight ranks, from all threads of the block: thread r < 8 gets that of rank r.
+template <class Combine>
+__device__ float reduce_ranks(const float (&values)[kRanks], Combine combine) {
+  __shared__ float of_warp[kFoldWarps][kRanks];
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+#pragma unroll
+  for (int r = 0; r < kRanks; ++r) {
+    const float value = warp_reduce(values[r], combine);
+    if (lane == 0) of_warp[warp][r] = value;
+  }
+  __syncthreads();
+  float all = 0.0f;
+  for (int i = 0; threadIdx.x < kRanks && i < kFoldWarps; ++i) all = combine(all, of_warp[i][threadIdx.x]);
+  return all;
+}
+
+// The largest |b| / weight_scale of each of the ranks [first, first + 8). Returns how many of them a segment has.
+__device__ int find_largest(const Fold& f, int32_t first, float (&largest)[kRanks]) {
+  int used = 0;
+  for (int i = 0; i < f.slot.used_segments(); ++i) {
+    const Segment s = f.slot.segments[i];
+    const int ranks = f.slot.valid(s) ? ranks_of(s, first) : 0;
+    if (ranks == 0) continue;
+    used = max(used, ranks);
+    const bf16* block = f.slot.b_at(s, s.first_row, first);
+#pragma unroll 4
+    for (int32_t row = static_cast<int32_t>(threadIdx.x); row < s.rows; row += kFoldThreads) {
+      float b[kRanks];
+      load(block + row * s.pitch(), b);
+      const float inverse = inverse_scale(f.weight_scale[s.first_row + row]);
+#pragma unroll
+      for (int r = 0; r < kRanks; ++r) {
+        if (r < ranks) largest[r] = fmaxf(largest[r], fabsf(b[r]) * inverse);
+      }
+    }
+  }
+  return used;
+}
+
+// This thread's share of |a|^2 for the first `used` of eight ranks.
+__device__ void add_squares(const Fold& f, int32_t first, int used, float (&squares)[kRanks]) {
+  for (int64_t at = static_cast<int64_t>(threadIdx.x) * kRanks; at < f.slot.in; at += kFoldThreads * kRanks) {
+#pragma unroll
+    for (int r = 0; r < kRanks; ++r) {
+      if (r >= used) break;
+      float v[kRanks];
+      load(f.slot.a + (first + r) * f.slot.in + at, v);
+#pragma unroll
+      for (const float value : v) squares[r] += value * value;
+    }
+  }
 }
 
 // Floats from 0 on are ordered as their bits are, and the least does not depend on the order in which it is found.
 __device__ void lower(float* least, float value) { atomicMin(reinterpret_cast<int*>(least), __float_as_int(value)); }
 
 // For a rank whose |scale| |a| is `inner` and whose largest |b| / weight_scale is `outer`.
-__device__ float choose_scale(const Fold& f, int32_t rank, float inner, float outer) {
+__device__ float choose_scale(const Fold& f, float inner, float outer) {
   if (inner == 0.0f || outer == 0.0f) return 0.0f;  // it adds nothing
   const float c = fminf(kWidest * inner, kLargestE4m3 / outer);
-  const bool good = c >= kSmallest && c <= 1.0f / kSmallest && inner <= 1.0f / kSmallest && rank < f.columns;
+  const bool good = c >= kSmallest && c <= 1.0f / kSmallest && inner <= 1.0f / kSmallest;
   lower(f.room, good ? c / inner : 0.0f);
   return good ? c : 0.0f;
 }
 
-// Grid: groups of ranks.
-template <int n>
-__global__ void __launch_bounds__(kFoldThreads) fold_scales_kernel(Fold f, DeviceFault* fault) {
-  const int32_t first = static_cast<int32_t>(blockIdx.x) * kRanks;
-  if (blockIdx.x == 0 && threadIdx.x == 0) f.slot.note_faults(fault);
-  float largest[kRanks] = {};
-  uint32_t used = 0;
-  for (int i = 0; i < f.slot.used_segments(); ++i) {
-    const Segment s = f.slot.segments[i];
-    const Part part(s, first, kRanks);
-    if (!f.slot.valid(s) || part.begin >= part.end) continue;
-    used |= ((1u << part.end) - 1) & ~((1u << part.begin) - 1);
-#pragma unroll 4
-    for (int64_t row = s.first_row + static_cast<int64_t>(threadIdx.x); row < s.first_row + s.rows; row += blockDim.x) {
-      float b[kRanks];
-      load_ranks<n>(f.slot, row, first, b);
-      const float inverse = inverse_scale(f.weight_scale[row]);
-#pragma unroll
-      for (int j = 0; j < kRanks; ++j) {
-        if (part.has(j)) largest[j] = fmaxf(largest[j], fabsf(b[j]) * inverse);
-      }
-    }
-  }
-#pragma unroll
-  for (int j = 0; j < kRanks; ++j) {
-    const int32_t rank = first + j;
-    if (rank >= f.slot.capacity) break;
-    float c = 0.0f;
-    if (used >> j & 1) {  // for all threads
-      const float outer = block_reduce(largest[j], Maximum()), norm = norm_of<n>(f.slot, rank);
-      if (threadIdx.x == 0) c = choose_scale(f, rank, fabsf(f.slot.scale[rank]) * norm, outer);
-    }
-    if (threadIdx.x == 0) f.column_scale[rank] = c;
+// Writes the scale of a column, and returns what `a` is multiplied by; 0 for a rank without effect.
+__device__ float factor_of(const Fold& f, int32_t rank, bool used, float outer, float squares) {
+  const float scale = used ? f.slot.scale[rank] : 0.0f;
+  const float c = used ? choose_scale(f, fabsf(scale) * sqrtf(squares), outer) : 0.0f;
+  f.column_scale[rank] = c;
+  return c > 0.0f ? __fdiv_rn(scale, c * kFoldAlpha) : 0.0f;
+}
+
+__device__ void write_down(const Fold& f, int32_t first, const float (&factors)[kRanks]) {
+  const int32_t in = static_cast<int32_t>(f.slot.in), packs = in / kPack;
+  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kRanks * packs; i += kFoldThreads) {
+    const int32_t r = i / packs;
+    const int64_t at = static_cast<int64_t>(first + r) * in + i % packs * kPack;
+    float v[kPack] = {};
+    if (factors[r] != 0.0f) load(f.slot.a + at, v);
+    store_pack(f.down + at, v, factors[r]);
   }
 }
 
-// 16 columns of a row.
-template <int n>
-__device__ void fold_pack(const Fold& f, int64_t row, int32_t first, float (&sums)[kPack]) {
+// One thread of the launch calls this.
+__device__ void look_at_segments(const Fold& f, DeviceFault* fault) {
+  f.slot.note_faults(fault);
   for (int i = 0; i < f.slot.used_segments(); ++i) {
     const Segment s = f.slot.segments[i];
-    if (!f.slot.feeds(s, static_cast<int32_t>(row), static_cast<int32_t>(row + 1))) continue;
-#pragma unroll
-    for (int half = 0; half < kPack; half += kRanks) {
-      const Part part(s, first + half, kRanks);
-      if (part.begin >= part.end) continue;  // so that the ranks from first + half on exist
-      float b[kRanks];
-      load_ranks<n>(f.slot, row, first + half, b);
-#pragma unroll
-      for (int j = 0; j < kRanks; ++j) {
-        if (part.has(j)) sums[half + j] += b[j] * f.column_scale[first + half + j];
-      }
-    }
+    if (f.slot.feeds(s, 0, f.out) && s.first_rank + s.ranks > f.columns) lower(f.room, 0.0f);
   }
+}
+
+// Grid: groups of eight columns.
+__global__ void __launch_bounds__(kFoldThreads) fold_down_kernel(const __grid_constant__ Fold f, DeviceFault* fault) {
+  __shared__ float factors[kRanks];
+  const int32_t first = static_cast<int32_t>(blockIdx.x) * kRanks;
+  if (blockIdx.x == 0 && threadIdx.x == 0) look_at_segments(f, fault);
+  if (first >= f.columns) return;  // there are none
+  float largest[kRanks] = {}, squares[kRanks] = {};
+  const int used = find_largest(f, first, largest);  // the same for all threads
+  add_squares(f, first, used, squares);
+  const float outer = reduce_ranks(largest, Maximum()), square = reduce_ranks(squares, Sum());
+  const int r = static_cast<int>(threadIdx.x);
+  if (r < kRanks) factors[r] = factor_of(f, first + r, r < used, outer, square);
+  __syncthreads();
+  write_down(f, first, factors);
 }
 
 // A thread for each pack of the front.
-template <int n>
-__global__ void fold_front_kernel(Fold f, int64_t packs_of_row, int64_t packs) {
-  const int64_t at = first_element();
+__global__ void fold_front_kernel(const __grid_constant__ Fold f, uint32_t packs_of_row, uint32_t packs) {
+  const uint32_t at = blockIdx.x * blockDim.x + threadIdx.x;
   if (at >= packs) return;
-  const int64_t row = at / packs_of_row;
-  const int32_t first = static_cast<int32_t>(at % packs_of_row) * kPack;
+  const auto row = static_cast<int32_t>(at / packs_of_row), first = static_cast<int32_t>(at % packs_of_row) * kPack;
   float v[kPack] = {};
-  fold_pack<n>(f, row, first, v);
-  const float inverse = inverse_scale(f.weight_scale[row]);
-  uint8_t* to = f.front + row * f.pitch + first;
-  if (f.wide_front) {
-    uint32_t words[kPack / 4];
+  for (int i = 0; i < f.slot.used_segments(); ++i) {
+    const Segment s = f.slot.segments[i];
+    if (!f.slot.feeds(s, row, row + 1)) continue;
 #pragma unroll
-    for (int i = 0; i < kPack / 4; ++i) {
-      words[i] = to_e4m3x4(v[4 * i] * inverse, v[4 * i + 1] * inverse, v[4 * i + 2] * inverse, v[4 * i + 3] * inverse);
+    for (int half = 0; half < kPack; half += kRanks) {
+      const int ranks = ranks_of(s, first + half);
+      if (ranks == 0) continue;
+      float b[kRanks], c[kRanks];
+      load(f.slot.b_at(s, row, first + half), b);
+      load(f.column_scale + first + half, c);
+#pragma unroll
+      for (int r = 0; r < kRanks; ++r) {
+        if (r < ranks) v[half + r] += b[r] * c[r];
+      }
     }
-    return store_words(to, words);
   }
-#pragma unroll
-  for (int i = 0; i < kPack; ++i) {
-    if (first + i < f.columns) to[i] = to_e4m3(v[i] * inverse);
-  }
+  store_pack(f.front + row * f.front_pitch + first, v, inverse_scale(f.weight_scale[row]));
 }
 
-template <int n>
-void launch(const Fold& f, int64_t out, DeviceFault* fault, cudaStream_t stream) {
-  const auto groups = static_cast<unsigned>(ceil_div(f.slot.capacity, kRanks));
-  fold_scales_kernel<n><<<groups, kFoldThreads, 0, stream>>>(f, fault);
-  check_launch("fold_lora: scales");
-  const int64_t packs_of_row = ceil_div(f.columns, kPack), packs = out * packs_of_row;
-  const auto blocks = static_cast<unsigned>(ceil_div(packs, kThreads));
-  fold_front_kernel<n><<<blocks, kThreads, 0, stream>>>(f, packs_of_row, packs);
-  check_launch("fold_lora: front");
+void clear(const FoldLoraArgs& a, cudaStream_t stream) {
+  const Tensor& front = a.weight_front;
+  const auto columns = static_cast<size_t>(front.size(1)), rows = static_cast<size_t>(front.size(0));
+  check_cuda(cudaMemset2DAsync(front.raw(), static_cast<size_t>(front.stride(0)), 0, columns, rows, stream),
+             "clearing a front");
+  for (const Tensor& t : {a.weight_down, a.column_scale}) {
+    check_cuda(cudaMemsetAsync(t.raw(), 0, static_cast<size_t>(t.bytes()), stream), "clearing a front");
+  }
 }
 
 }  // namespace
 
 void fold_lora(const FoldLoraArgs& a, DeviceFault* fault, cudaStream_t stream) {
   const Tensor& front = a.weight_front;
-  if (!a.lora.defined()) {
-    const auto columns = static_cast<size_t>(front.size(1)), rows = static_cast<size_t>(front.size(0));
-    return check_cuda(cudaMemset2DAsync(front.raw(), static_cast<size_t>(front.stride(0)), 0, columns, rows, stream),
-                      "clearing a front");
-  }
-  // Larger than any room.
-  constexpr int kLargeByte = 0x7f;
-  check_cuda(cudaMemsetAsync(a.room.raw(), kLargeByte, sizeof(float), stream), "fold_lora");
-  if (a.lora.a.size(0) == 0 || front.count() == 0) return;
-  const Fold f{.slot = Slot<bf16>(a.lora),
+  if (!a.lora.defined()) return clear(a, stream);
+  const Slot<bf16> slot(a.lora);
+  const bool fits = fit_vectors(kPack, front, a.weight_down) && fit_vectors(kRanks, a.lora.a, a.column_scale);
+  if (!fits || !slot.has_wide_b()) check_cuda(cudaErrorMisalignedAddress, "fold_lora, which takes multiples of 16,");
+  const Fold f{.slot = slot,
                .weight_scale = a.weight_scale.f32(),
-               .column_scale = a.lora.column_scale.f32(),
+               .column_scale = a.column_scale.f32(),
                .front = front.data<uint8_t>(),
-               .pitch = front.stride(0),
+               .front_pitch = front.stride(0),
+               .down = a.weight_down.data<uint8_t>(),
+               .out = static_cast<int32_t>(front.size(0)),
                .columns = static_cast<int32_t>(front.size(1)),
-               .wide_front = fits_vectors(kPack, front),
                .room = a.room.f32()};
-  if (fit_vectors(kRanks, a.lora.a, a.lora.b)) launch<kRanks>(f, front.size(0), fault, stream);
-  else launch<1>(f, front.size(0), fault, stream);
+  const auto groups = static_cast<unsigned>(std::max(f.columns / kRanks, 1));
+  fold_down_kernel<<<groups, kFoldThreads, 0, stream>>>(f, fault);
+  check_launch("fold_lora: weight_down");
+  const auto packs_of_row = static_cast<uint32_t>(f.columns / kPack);
+  const auto packs = packs_of_row * static_cast<uint32_t>(f.out);
+  if (packs == 0) return;
+  fold_front_kernel<<<static_cast<unsigned>(ceil_div(packs, kThreads)), kThreads, 0, stream>>>(f, packs_of_row, packs);
+  check_launch("fold_lora: weight_front");
 }
 
 void CudaOps::do_fold_lora(const FoldLoraArgs& args) { cuda::fold_lora(args, fault(), stream()); }

@@ -49,19 +49,19 @@ __device__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
-// 16 bytes of a tile: the elements [begin, end) of the group from `source`, zeros around them. `wide`: the address is
-// a multiple of 16 bytes.
+// 16 bytes of a tile: the first `count` elements from `source` on, and zeros behind them. `wide`: the address is a multiple
+// of 16 bytes.
 template <class T>
-__device__ void copy_piece(T* shared, const T* source, int64_t begin, int64_t end, bool wide) {
+__device__ void copy_piece(T* shared, const T* source, int64_t count, bool wide) {
   constexpr int n = 16 / sizeof(T);
-  if (end <= begin) {
+  if (count <= 0) {
     *reinterpret_cast<uint4*>(shared) = uint4{0, 0, 0, 0};
-  } else if (wide && begin <= 0 && end >= n) {
+  } else if (wide && count >= n) {
     copy_async(shared, source);
   } else {
 #pragma unroll 1
     for (int i = 0; i < n; ++i) {
-      if (i >= begin && i < end) shared[i] = source[i];
+      if (i < count) shared[i] = source[i];
       else shared[i] = T(0.0f);
     }
   }

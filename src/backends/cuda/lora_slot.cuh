@@ -16,7 +16,10 @@ void lora_up_bf16(const LoraOperand& lora, const bf16* t, int64_t first_row, con
                   const StepVector* gate, DeviceFault* fault, cudaStream_t stream);
 
 struct Segment {
-  int32_t first_rank, ranks, first_row, rows;
+  int32_t first_rank, ranks, first_row, rows, first_of_b;
+
+  // From one row of its block to the next.
+  __device__ int64_t pitch() const { return (static_cast<int64_t>(ranks) + kLoraStep - 1) / kLoraStep * kLoraStep; }
 };
 
 // Matrices of T. Without an operand it has no segments.
@@ -26,8 +29,8 @@ struct Slot {
   const float* scale = nullptr;
   const Segment* segments = nullptr;
   const int32_t* count = nullptr;
-  int32_t max_segments = 0, capacity = 0, rows = 0;  // rows of b
-  int64_t in = 0;
+  int32_t max_segments = 0, capacity = 0, rows = 0;  // rows of the layer
+  int64_t in = 0, elements_of_b = 0;
 
   explicit Slot(const LoraOperand& lora) {
     if (!lora.defined()) return;
@@ -38,9 +41,12 @@ struct Slot {
     count = lora.count.i32();
     max_segments = static_cast<int32_t>(lora.segments.size(0));
     capacity = static_cast<int32_t>(lora.a.size(0));
-    rows = static_cast<int32_t>(lora.b.size(0));
+    rows = static_cast<int32_t>(lora.out);
     in = lora.a.size(1);
+    elements_of_b = lora.b.size(0);
   }
+  // Whether eight neighbours in b, of whose blocks all rows begin at multiples of that, are loaded at once.
+  bool has_wide_b() const { return reinterpret_cast<uintptr_t>(b) % 16 == 0; }
 
   // 0 where the number itself is broken.
   __device__ int32_t used_segments() const {
@@ -49,9 +55,14 @@ struct Slot {
   }
   __device__ bool valid(const Segment& s) const {
     return s.first_rank >= 0 && s.ranks >= 0 && s.ranks <= capacity - s.first_rank && s.first_row >= 0 && s.rows >= 0 &&
-           s.rows <= rows - s.first_row;
+           s.rows <= rows - s.first_row && s.first_of_b >= 0 && s.rows * s.pitch() <= elements_of_b - s.first_of_b &&
+           s.first_rank % kLoraStep == 0 && s.first_of_b % kLoraStep == 0;
   }
-  // Does a segment do anything for the rows [begin, end) of b?
+  // Where the block of a valid segment has this row of the layer and this rank, both of which are its own.
+  __device__ const T* b_at(const Segment& s, int64_t row, int32_t rank) const {
+    return b + s.first_of_b + (row - s.first_row) * s.pitch() + (rank - s.first_rank);
+  }
+  // Does a segment do anything for the rows [begin, end) of the layer?
   __device__ bool feeds(const Segment& s, int32_t begin, int32_t end) const {
     return valid(s) && s.ranks > 0 && s.rows > 0 && s.first_row < end && s.first_row + s.rows > begin;
   }
@@ -79,9 +90,9 @@ struct Slot {
   }
 };
 
-// Walks through the ranks, `kRanks` at a time, of the segments that feed the rows [begin, end) of b. All lanes of a warp
-// walk together: each looks at one of 32 segments. Chunks begin at multiples of 8, so the ranks of a chunk are those of
-// [rank, rank + kRanks) that lie in the segment.
+// Walks through the ranks, `kRanks` at a time, of the segments that feed the rows [begin, end) of the layer. All lanes of a
+// warp walk together: each looks at one of 32 segments. Chunks begin at multiples of 8; what lies behind the ranks of the
+// last one of a segment, in a, t and b, may be anything.
 template <class T, int kRanks>
 class RankWalk {
  public:
@@ -122,7 +133,7 @@ class RankWalk {
     }
     segment_ = slot_.segments[batch_ + __ffs(static_cast<int>(left_)) - 1];
     left_ &= left_ - 1;
-    rank_ = segment_.first_rank & ~7;
+    rank_ = segment_.first_rank;
   }
 
   const Slot<T>& slot_;

@@ -25,29 +25,28 @@ union Memory {
 struct Problem {
   Slot<bf16> slot;
   const bf16* t;
-  int64_t first_b_row, rows, columns;
+  int64_t first_layer_row, rows, columns;  // where the columns of y begin; of y
   LoraWrite write;
   StepRows gate;
-  bool wide;    // t and b
+  bool wide;    // rows of t and b begin at multiples of 16 bytes
   bool wide_y;  // in groups of kPerStore
 };
 
 using Walk = RankWalk<bf16, kRanks>;
 
-// Zeros where the ranks are not the segment's, on both sides: what lies there in memory may be anything.
+// Zeros behind the segment's ranks, on both sides: what lies there in memory may be anything.
 __device__ void copy_chunk(const Problem& p, const Walk& walk, int64_t first_row, int64_t first_column, Stage& stage) {
   constexpr int n = 8, kPieces = kRanks / n;
   const int at = threadIdx.x / kPieces, column = threadIdx.x % kPieces * n;
   const Segment& s = walk.segment();
-  const int64_t rank = walk.rank() + column, capacity = p.slot.capacity;
-  const int64_t begin = s.first_rank - rank, end = s.first_rank + s.ranks - rank;
+  const int32_t rank = walk.rank() + column, left = walk.rank_end() - rank;
   const int64_t row = first_row + at;
-  copy_piece(&stage.t[at][column], p.t + row * capacity + rank, begin, row < p.rows ? end : begin, p.wide);
+  copy_piece(&stage.t[at][column], p.t + row * p.slot.capacity + rank, row < p.rows ? left : 0, p.wide);
 #pragma unroll
   for (int i = 0; i < kColumns; i += kBlockThreads / kPieces) {
-    const int64_t y_column = first_column + at + i, b_row = p.first_b_row + y_column;
+    const int64_t y_column = first_column + at + i, b_row = p.first_layer_row + y_column;
     const bool fed = y_column < p.columns && b_row >= s.first_row && b_row < s.first_row + s.rows;
-    copy_piece(&stage.b[at + i][column], p.slot.b + b_row * capacity + rank, begin, fed ? end : begin, p.wide);
+    copy_piece(&stage.b[at + i][column], p.slot.b_at(s, b_row, rank), fed ? left : 0, p.wide);
   }
 }
 
@@ -112,7 +111,7 @@ __device__ void write_tile(const Problem& p, const float (&terms)[kRows][kTermPi
     int64_t batch = 0;  // a division only where there is something to divide, and a short one
     if (p.rows > y.per_batch) batch = static_cast<uint32_t>(row) / static_cast<uint32_t>(y.per_batch);
     if (p.gate.table && batch != gate_batch) {
-      const float* values = p.gate.row(batch, fault) + p.first_b_row + column;
+      const float* values = p.gate.row(batch, fault) + p.first_layer_row + column;
 #pragma unroll
       for (int j = 0; j < kPerStore; ++j) gate[j] = j < left ? values[j] : 0.0f;
       gate_batch = batch;
@@ -136,8 +135,8 @@ __global__ void __launch_bounds__(kBlockThreads, 4)
   __shared__ Memory memory;
   const int64_t first_row = static_cast<int64_t>(blockIdx.y) * kRows;
   const int64_t first_column = static_cast<int64_t>(blockIdx.x) * kColumns;
-  Walk walk(p.slot, static_cast<int32_t>(p.first_b_row + first_column),
-            static_cast<int32_t>(p.first_b_row + min(first_column + kColumns, p.columns)));
+  Walk walk(p.slot, static_cast<int32_t>(p.first_layer_row + first_column),
+            static_cast<int32_t>(p.first_layer_row + min(first_column + kColumns, p.columns)));
   if (walk.done() && p.write == LoraWrite::add) return;  // all threads
   Sums sums = {};
   if (!walk.done()) copy_chunk(p, walk, first_row, first_column, memory.stages[0]);
@@ -162,14 +161,16 @@ __global__ void __launch_bounds__(kBlockThreads, 4)
 
 void lora_up_bf16(const LoraOperand& lora, const bf16* t, int64_t first_row, const Tensor& y, LoraWrite write,
                   const StepVector* gate, DeviceFault* fault, cudaStream_t stream) {
-  const Problem p{.slot = Slot<bf16>(lora),
+  const Slot<bf16> slot(lora);
+  const bool wide_t = reinterpret_cast<uintptr_t>(t) % 16 == 0 && slot.capacity % kLoraStep == 0;
+  const Problem p{.slot = slot,
                   .t = t,
-                  .first_b_row = first_row,
+                  .first_layer_row = first_row,
                   .rows = y.size(0) * y.size(1),
                   .columns = y.size(2),
                   .write = write,
                   .gate = gate && gate->defined() ? StepRows(*gate) : StepRows(),
-                  .wide = fits_vectors(8, lora.b) && reinterpret_cast<uintptr_t>(t) % 16 == 0,
+                  .wide = wide_t && slot.has_wide_b(),
                   .wide_y = fits_vectors(kPerStore, y)};
   const dim3 grid(static_cast<unsigned>(ceil_div(p.columns, kColumns)), static_cast<unsigned>(ceil_div(p.rows, kRows)));
   dispatch(y.dtype(), [&](auto type) {

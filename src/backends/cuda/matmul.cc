@@ -34,7 +34,8 @@ cudaDataType_t type_of(DType dtype) {
 struct Matmul::Plan {
   const CublasLt& lt;
   cublasLtMatmulDesc_t operation = nullptr;
-  cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
+  // c is what y is added to. The library wants it in bf16 where y is e4m3; elsewhere it is y, and null here.
+  cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr, c = nullptr;
   cublasLtMatmulAlgo_t algorithm{};
   bool found = false;
   cublasStatus_t reason = CUBLAS_STATUS_SUCCESS;
@@ -48,20 +49,21 @@ struct Matmul::Plan {
                                                        : CUBLASLT_EPILOGUE_BIAS);
     }
     if (p.bias) set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(CUDA_R_16BF));
-    if (p.type == DType::f8_e4m3) {
+    if (p.type == DType::f8_e4m3) set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
+    if (p.x_scale) {  // without, one scale for each matrix, which is 1
       const auto mode = static_cast<int32_t>(CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
       set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, mode);
       set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, mode);
-      set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
     }
     set_addresses(p);
     const int64_t w_rows = p.w_has_k_rows ? p.k : p.n, w_columns = p.w_has_k_rows ? p.n : p.k;
     w = layout(p.type, w_rows, w_columns, p.w_stride, p.batches, p.w_batch);
     x = layout(p.type, p.m, p.k, p.x_stride, p.batches, p.x_batch);
     y = layout(p.y_type, p.m, p.n, p.y_stride, p.batches, p.y_batch);
+    if (p.y_type == DType::f8_e4m3) c = layout(DType::bf16, p.m, p.n, p.y_stride, p.batches, p.y_batch);
   }
   ~Plan() {
-    for (cublasLtMatrixLayout_t matrix : {w, x, y}) {
+    for (cublasLtMatrixLayout_t matrix : {w, x, y, c}) {
       if (matrix) lt.destroy_layout(matrix);
     }
     if (operation) lt.destroy_operation(operation);
@@ -76,7 +78,7 @@ struct Matmul::Plan {
   // Layers of one shape share the plan and differ in these. They are read when the product is enqueued.
   void set_addresses(const Product& p) {
     if (p.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
-    if (p.type != DType::f8_e4m3) return;
+    if (!p.x_scale) return;
     set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, p.w_scale);
     set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, p.x_scale);
   }
@@ -107,7 +109,7 @@ struct Matmul::Plan {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.y));
     cublasLtMatmulHeuristicResult_t best{};
     int count = 0;
-    reason = lt.find_algorithms(handle, operation, w, x, y, y, preference, 1, &best, &count);
+    reason = lt.find_algorithms(handle, operation, w, x, c ? c : y, y, preference, 1, &best, &count);
     lt.destroy_preference(preference);
     found = reason == CUBLAS_STATUS_SUCCESS && count > 0;
     algorithm = best.algo;
@@ -144,7 +146,8 @@ bool Matmul::probe_outer_vector() {
 Matmul::Key Matmul::key_of(const Product& p) {
   const auto flags = static_cast<int64_t>(p.type) << 40 | static_cast<int64_t>(p.y_type) << 32 |
                      static_cast<int64_t>(p.bias ? alignment_of(p.bias) : 0) << 8 |
-                     static_cast<int64_t>(p.w_has_k_rows) << 1 | static_cast<int64_t>(p.gelu_tanh);
+                     static_cast<int64_t>(p.x_scale != nullptr) << 2 | static_cast<int64_t>(p.w_has_k_rows) << 1 |
+                     static_cast<int64_t>(p.gelu_tanh);
   return {p.m,       p.n,       p.k,       p.x_stride, p.w_stride,        p.y_stride,        flags,
           p.x_batch, p.w_batch, p.y_batch, p.batches,  alignment_of(p.x), alignment_of(p.w), alignment_of(p.y)};
 }
@@ -167,7 +170,9 @@ void Matmul::run(const Product& p) {
   check(plan.found, ErrorCode::unsupported, "cuBLASLt has no algorithm for {} x {} x {} in {}, batches of {}: {}", p.m,
         p.n, p.k, name(p.type), p.batches, lt_.status_string(plan.reason));
   plan.set_addresses(p);
-  lt_.check(lt_.matmul(handle_, plan.operation, &p.alpha, p.w, plan.w, p.x, plan.x, &p.beta, p.y, plan.y, p.y, plan.y,
+  const void* c = plan.c ? nullptr : p.y;
+  const cublasLtMatrixLayout_t c_layout = plan.c ? plan.c : plan.y;
+  lt_.check(lt_.matmul(handle_, plan.operation, &p.alpha, p.w, plan.w, p.x, plan.x, &p.beta, c, c_layout, p.y, plan.y,
                        &plan.algorithm, workspace_.tensor().raw(), kWorkspaceBytes, runtime_.stream()),
             "a matrix product");
 }

@@ -26,10 +26,11 @@ struct Product {
   int64_t y_stride = 0;
   int64_t batches = 1, x_batch = 0, w_batch = 0, y_batch = 0;  // batch strides
   float alpha = 1, beta = 0;
-  DType type = DType::f32;    // of x and w: f32, bf16 or f8_e4m3
-  DType y_type = DType::f32;  // f32 or bf16
-  // With e4m3: one scale for each row of x and of w. Then all matrices, their rows and the scales begin at multiples of
-  // 16 bytes; k and n are multiples of 16.
+  DType type = DType::f32;  // of x and w: f32, bf16 or f8_e4m3
+  // f32 or bf16. With e4m3 and without scales also f8_e4m3, where beta is 0 and what is beyond 448 becomes 448.
+  DType y_type = DType::f32;
+  // With e4m3: one scale for each row of x and of w, or none on both sides. All matrices, their rows and the scales begin
+  // at multiples of 16 bytes; k and n are multiples of 16.
   const float *x_scale = nullptr, *w_scale = nullptr;
   const void* bias = nullptr;  // (n) bf16, or null
   bool gelu_tanh = false;

@@ -22,7 +22,7 @@ struct MergedRow {
       if (!slot.feeds(s, static_cast<int32_t>(row), static_cast<int32_t>(row + 1))) continue;
       fed = true;
       for (int32_t rank = s.first_rank; rank < s.first_rank + s.ranks; ++rank) {
-        const float scaled = to_float(slot.b[row * slot.capacity + rank]) * slot.scale[rank];
+        const float scaled = to_float(*slot.b_at(s, row, rank)) * slot.scale[rank];
         sum += to_float(from_float<T>(scaled)) * to_float(slot.a[rank * slot.in + column]);
       }
     }
@@ -121,8 +121,9 @@ void merge_lora(const MergeLoraArgs& args, DeviceFault* fault, cudaStream_t stre
   if (args.base.count() == 0) return;
   if (args.base.dtype() == DType::f32) return merge_rows<float>(args, fault, stream);
   const bool quantise = args.weight_scale.defined();
-  if (fit_vectors(8, args.base, args.weight, args.lora.a, args.lora.b)) {
-    const merging::Problem p{.slot = Slot<bf16>(args.lora),
+  const Slot<bf16> slot(args.lora);
+  if (fit_vectors(8, args.base, args.weight, args.lora.a) && slot.has_wide_b()) {
+    const merging::Problem p{.slot = slot,
                              .base = args.base.data<bf16>(),
                              .weight = args.weight.raw(),
                              .weight_scale = quantise ? args.weight_scale.f32() : nullptr,

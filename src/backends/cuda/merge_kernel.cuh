@@ -28,8 +28,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
 #pragma unroll
     for (int i = 0; i < 2 * kTiles; ++i) {
       const bf16* from = p.base + p.at(first_row + i * 8 + lane.row, column);
-      copy_piece(reinterpret_cast<bf16*>(packet<kTiles>(tiles, lane, unit, i)), from, 0, inside(i, column) ? 8 : 0,
-                 true);
+      copy_piece(reinterpret_cast<bf16*>(packet<kTiles>(tiles, lane, unit, i)), from, inside(i, column) ? 8 : 0, true);
     }
     commit_copies();
   }

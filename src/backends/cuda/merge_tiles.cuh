@@ -67,7 +67,7 @@ __device__ void wait_unit(int later) {
   }
 }
 
-// One thread scales eight ranks of one row. Zeros where the ranks or the row are not the segment's.
+// One thread scales eight ranks of one row. Zeros behind the segment's ranks, and where the row is not its own.
 template <int kTiles>
 __device__ void stage_b(const Problem& p, const Walk& walk, int first_row, bf16 (&b)[kTiles * kTileRows][kPitch]) {
   constexpr int n = 8, kPieces = kRanks / n;
@@ -77,11 +77,10 @@ __device__ void stage_b(const Problem& p, const Walk& walk, int first_row, bf16 
   const Segment& s = walk.segment();
   const int32_t rank = walk.rank() + column;
   uint32_t words[n / 2] = {};
-  if (row >= s.first_row && row < s.first_row + s.rows && rank < walk.rank_end() && rank + n > s.first_rank) {
-    load_words(p.slot.b + static_cast<int64_t>(row) * p.slot.capacity + rank, words);
+  if (row >= s.first_row && row < s.first_row + s.rows && rank < walk.rank_end()) {
+    load_words(p.slot.b_at(s, row, rank), words);
     const auto scaled = [&](float value, int i) {
-      const bool used = rank + i >= s.first_rank && rank + i < walk.rank_end();
-      return used ? value * p.slot.scale[rank + i] : 0.0f;
+      return rank + i < walk.rank_end() ? value * p.slot.scale[rank + i] : 0.0f;
     };
 #pragma unroll
     for (int i = 0; i < n / 2; ++i) {
@@ -106,7 +105,7 @@ __device__ void multiply(const Problem& p, const Walk& walk, const bf16 (&b)[kTi
     uint2 a[4];  // of four ranks
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const bool used = rank + i >= walk.segment().first_rank && rank + i < walk.rank_end() && column < p.in;
+      const bool used = rank + i < walk.rank_end() && column < p.in;
       a[i] = used ? *reinterpret_cast<const uint2*>(p.slot.a + static_cast<int64_t>(rank + i) * p.in + column)
                   : uint2{0, 0};
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/cuda/cuda_error.h"
+#include "backends/cuda/device_runtime.h"
 #include "core/error.h"
 
 namespace fx::cuda {
@@ -67,8 +68,8 @@ void TransferPool::trim() {
   unused_.clear();
 }
 
-DeviceStaging::DeviceStaging(TransferPool& pool, cudaStream_t work, size_t bytes)
-    : pool_(pool), work_(work), block_(pool.take(bytes)) {
+DeviceStaging::DeviceStaging(TransferPool& pool, const CudaRuntime& runtime, size_t bytes)
+    : pool_(pool), runtime_(runtime), block_(pool.take(bytes)) {
   for (cudaEvent_t* event : {&arrived_, &used_}) {
     check_cuda(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
   }
@@ -77,8 +78,8 @@ DeviceStaging::DeviceStaging(TransferPool& pool, cudaStream_t work, size_t bytes
 // The next user may only fill the memory when this one's work on it is done. What never arrived has none: it may be dropped
 // by any thread, whatever the stream does.
 DeviceStaging::~DeviceStaging() {
-  if (in_use_) {
-    cudaEventRecord(used_, work_);
+  if (user_) {
+    cudaEventRecord(used_, user_);
     cudaEventSynchronize(used_);
   }
   if (arrived_) cudaEventSynchronize(arrived_);
@@ -95,16 +96,17 @@ void DeviceStaging::send(size_t bytes) {
 }
 
 const std::byte* DeviceStaging::arrive() {
-  check_cuda(cudaStreamWaitEvent(work_, arrived_, 0), "waiting for a transfer");
-  in_use_ = true;
+  const cudaStream_t user = runtime_.stream();
+  if (user_ != user) check_cuda(cudaStreamWaitEvent(user, arrived_, 0), "waiting for a transfer");
+  user_ = user;
   return block_.device;
 }
 
 void DeviceStaging::wait() {
-  if (!in_use_) return;
-  check_cuda(cudaEventRecord(used_, work_), "recording an event");
+  if (!user_) return;
+  check_cuda(cudaEventRecord(used_, user_), "recording an event");
   check_cuda(cudaEventSynchronize(used_), "waiting for the device");
-  in_use_ = false;
+  user_ = nullptr;
 }
 
 CapturedGraph::CapturedGraph(cudaStream_t stream, const std::function<void()>& issue) : stream_(stream) {

@@ -43,9 +43,11 @@ class TransferPool {
   cudaStream_t stream_ = nullptr;
 };
 
+class CudaRuntime;
+
 class DeviceStaging final : public Staging {
  public:
-  DeviceStaging(TransferPool& pool, cudaStream_t work, size_t bytes);
+  DeviceStaging(TransferPool& pool, const CudaRuntime& runtime, size_t bytes);
   ~DeviceStaging() override;
   DeviceStaging(const DeviceStaging&) = delete;
 
@@ -57,10 +59,10 @@ class DeviceStaging final : public Staging {
 
  private:
   TransferPool& pool_;
-  cudaStream_t work_;  // where the bytes are used
+  const CudaRuntime& runtime_;
   TransferPool::Block block_;
   cudaEvent_t arrived_ = nullptr, used_ = nullptr;
-  bool in_use_ = false;  // by work on the stream
+  cudaStream_t user_ = nullptr;  // with work on the bytes; what was issued beside the engine's work has been waited for
 };
 
 // A captured graph of what is issued on a stream.

@@ -8,14 +8,15 @@
 namespace fx {
 namespace {
 
-// result[row] += sum over the segment's ranks of (x . a[rank]) * scale[rank] * b[row, rank].
+// result[row] += sum over the segment's ranks of (x . a[rank]) * scale[rank] * b[row, rank of the segment].
 template <class Real>
 void add_lora_segment(const LoraOperand& lora, const ref::Segment& segment, const float* x, std::vector<Real>& result) {
   const int64_t in = lora.a.size(1);
-  for (int rank = segment.first_rank; rank < segment.first_rank + segment.ranks; ++rank) {
+  for (int r = 0; r < segment.ranks; ++r) {
+    const int rank = segment.first_rank + r;
     const Real t = ref::dot<Real>(x, ref::at(lora.a, rank), in) * *ref::at(lora.scale, rank);
     for (int row = segment.first_row; row < segment.first_row + segment.rows; ++row) {
-      result[row] += t * *ref::at(lora.b, row, rank);
+      result[row] += t * segment.b(lora, row)[r];
     }
   }
 }

@@ -36,8 +36,9 @@ void RefOps<Real>::do_merge_lora(const MergeLoraArgs& args) {
     std::copy_n(ref::at(args.base, row), in, sums.begin());
     for (const ref::Segment& s : segments) {
       if (row < s.first_row || row >= s.first_row + s.rows) continue;
-      for (int64_t rank = s.first_rank; rank < s.first_rank + s.ranks; ++rank) {
-        const Real factor = static_cast<Real>(*ref::at(args.lora.b, row, rank)) * *ref::at(args.lora.scale, rank);
+      for (int64_t r = 0; r < s.ranks; ++r) {
+        const int64_t rank = s.first_rank + r;
+        const Real factor = static_cast<Real>(s.b(args.lora, row)[r]) * *ref::at(args.lora.scale, rank);
         const float* a = ref::at(args.lora.a, rank);
         for (int64_t c = 0; c < in; ++c) sums[c] += factor * a[c];
       }
@@ -55,9 +56,12 @@ void RefOps<Real>::do_merge_lora(const MergeLoraArgs& args) {
 template <class Real>
 void RefOps<Real>::do_fold_lora(const FoldLoraArgs& args) {
   check(!args.lora.defined(), ErrorCode::unsupported, "[fold_lora] the back-end reference has adapters in f32 alone");
-  for (int64_t row = 0; row < args.weight_front.size(0); ++row) {
-    std::fill_n(ref::at<uint8_t>(args.weight_front, row), args.weight_front.size(1), uint8_t{0});
+  for (const Tensor& rows : {args.weight_front, args.weight_down}) {
+    for (int64_t row = 0; row < rows.size(0); ++row) {
+      std::fill_n(ref::at<uint8_t>(rows, row), rows.size(1), uint8_t{0});
+    }
   }
+  std::fill_n(args.column_scale.f32(), args.column_scale.count(), 0.0f);
 }
 
 template void RefOps<double>::do_quantize_rows(const QuantizeRowsArgs&);

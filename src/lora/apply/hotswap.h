@@ -1,22 +1,23 @@
-// Changing adapters while a model runs, in two phases: stage (check everything, lay out host images; no effect on the
-// engine) and publish (copy to fixed addresses, between two steps). A swap that fails has changed nothing, bitwise.
+// Changing adapters while a model runs, in two phases: stage (check everything, lay out host images, merge ahead; no effect
+// on the engine) and publish (between two steps). A swap that fails has changed nothing, bitwise.
 //
-// Low-rank parts lie in slots; layers add them as they run, from there or from the front of their weight (folded_slots.h),
-// or, where the model keeps unquantised masters and no adapter of the set has a range of steps, weights are made on the
-// device that carry them (merged_slots.h). What is not low-rank, or is asked to be, is merged into parameters.
+// Low-rank parts of a set are carried by the layer's weight, where the model keeps unquantised masters (merged_weights.h), or
+// by the front of its weight (folded_fronts.h); else, and for a set with an adapter that acts at some steps only, they lie
+// in slots and the layers add them as they run. What is not low-rank, or is asked to be, is merged into parameters.
 // Which of these follows from the adapters and their settings only, and so do the bytes of the result. Only what
-// changes is written: a layer that two successive sets treat alike is left alone, one whose scales alone differ gets
-// new scales, one that loses its adapters gets a zero count; a parameter that loses them gets its base values.
+// changes is written: a layer that two successive sets treat alike is left alone, one in whose slot the scales alone differ
+// gets new scales, one that loses its adapters gets a zero count; a parameter that loses them gets its base values.
 #pragma once
 
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <vector>
 
-#include "lora/apply/folded_slots.h"
+#include "lora/apply/folded_fronts.h"
 #include "lora/apply/merge.h"
-#include "lora/apply/merged_slots.h"
+#include "lora/apply/merged_weights.h"
 #include "lora/apply/parts.h"
 #include "lora/apply/slot_image.h"
 #include "lora/apply/slots.h"
@@ -25,15 +26,16 @@ namespace fx {
 
 // What one swap did.
 struct SwapReport {
-  size_t slots_written = 0;   // with new matrices
+  size_t slots_written = 0;   // layers with new matrices
   size_t slots_rescaled = 0;  // with new scales only
-  size_t slots_cleared = 0;
+  size_t slots_cleared = 0;   // without adapters now
   size_t params_merged = 0;    // parameters with new values
   size_t params_restored = 0;  // parameters that have their base values again
   size_t bytes = 0;            // copied to the device
   bool transformer = false;    // something of it has changed: modulation is to be computed again
   bool text_encoders = false;  // something of them has changed: prompts are to be encoded again
-  size_t weights_merged = 0;   // on the device, from masters and slots
+  size_t weights_merged = 0;   // on the device, from masters
+  size_t merged_ahead = 0;     // of these, while the last picture may have run
   bool grew = false;           // slots have moved
   double seconds = 0;          // of publish
 };
@@ -44,21 +46,28 @@ struct AdapterMemory {
   size_t base_bytes = 0;  // host: base values of merged parameters
 };
 
-// Host images of what a set changes. Made by HotSwap::stage.
+using PartsBySlot = std::vector<SlotParts>;
+
+// What a set changes, ready to be published. Made by HotSwap::stage.
 class StagedAdapters {
  public:
   const AdapterSet& adapters() const { return adapters_; }
 
  private:
   friend class HotSwap;
+  const SlotImage& image(size_t slot) const;
+
   AdapterSet adapters_;
   Acting acting_;
-  std::vector<SlotImage> images_;
-  bool merge_slots_ = false;
-  std::vector<size_t> cleared_;                  // slots
+  bool carried_ = false;                         // by the layers that can
+  PartsBySlot parts_;                            // of all slots
+  std::vector<SlotImage> images_;                // in the order of slots: of those that are to be written
+  std::set<size_t> rewritten_;                   // slots whose layer gets a new master, or new scales beside a front
   MergedSet merged_;                             // all of the set
   std::map<size_t, std::vector<float>> values_;  // of those parameters that change
   uint64_t version_ = 0;                         // of the state against which it was staged
+  size_t merged_ahead_ = 0;
+  std::shared_ptr<const void> claim_;  // on the next set of weights, which is this one's
 };
 
 class HotSwap {
@@ -67,9 +76,10 @@ class HotSwap {
   HotSwap(Ops& ops, AdapterSlots& slots);
 
   // Checks the set against the model and lays out what has to be written: for the first of `steps`, or where no number
-  // is given, for all adapters whose range is not empty. Throws invalid_argument as parts_of. May run on any thread,
-  // while the engine works.
-  StagedAdapters stage(const AdapterSet& adapters, std::optional<int> steps = std::nullopt) const;
+  // is given, for all adapters whose range is not empty. Where the model has two sets of weights and no other staged set waits
+  // for its turn, merges into the one that is not in use. Throws invalid_argument as parts_of. May run on any thread, while
+  // the engine works.
+  StagedAdapters stage(const AdapterSet& adapters, std::optional<int> steps = std::nullopt);
 
   // Makes a staged set the active one. On the engine's thread, between two steps. Throws out_of_memory with nothing
   // changed when slots would have to grow and cannot. What another publish has overtaken is staged again first.
@@ -78,8 +88,8 @@ class HotSwap {
   // stage and publish.
   SwapReport apply(const AdapterSet& adapters) { return publish(stage(adapters)); }
 
-  // New scales for the active adapters, in their order, for all components. Of what is not merged, no matrix is
-  // touched. Throws invalid_argument for another number of scales.
+  // New scales for the active adapters, in their order, for all components. Of what lies in slots, no matrix is touched.
+  // Throws invalid_argument for another number of scales.
   SwapReport set_scales(const std::vector<float>& scales);
 
   // The steps of `steps`, after the first, at which adapters of the active set begin or cease to act.
@@ -94,7 +104,7 @@ class HotSwap {
   void reserve(const std::vector<AdapterSet>& sets);
 
   // The same for any one adapter of at most this rank, on the layers of a component: a fused layer has room for one on each
-  // of its parts.
+  // of its parts. Layers that carry their adapters get it when they first need it, all of it.
   void reserve_rank(Component component, int64_t rank);
 
   // For the engine's thread.
@@ -104,41 +114,64 @@ class HotSwap {
   AdapterMemory memory() const { return {slots_->bytes(), merged_.bytes()}; }
 
  private:
-  using PartsBySlot = std::vector<std::vector<SlotPart>>;
   // The state against which a set is staged.
   struct Snapshot {
     uint64_t version = 0;
-    PartsBySlot parts;
+    PartsBySlot in_slots;
     std::vector<SlotSize> sizes;
+    MergedWeights::Contents weights, next_weights;
+    FoldedFronts::Contents fronts;
     MergedSet merged;
   };
   Snapshot snapshot() const;
   const AdapterTarget& target() const { return slots_->target(); }
-  StagedAdapters stage_against(const Snapshot& now, AdapterSet adapters, Acting acting, AdapterParts&& parts,
-                               MergedSet&& merged, StagedAdapters&& earlier) const;
-  MergedSet with_base(const AdapterParts& parts) const;
-  StagedAdapters stage_locked(AdapterSet adapters, Acting acting, StagedAdapters&& earlier = {}) const;
-  void stage_slots(const Snapshot& now, PartsBySlot&& parts, StagedAdapters&& earlier, StagedAdapters& staged) const;
-  void stage_values(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
 
-  void reserve_locked(const std::vector<SlotSize>& sizes);
+  // hotswap_stage.cc
+  bool carried(const AdapterSet& adapters, const PartsBySlot& parts) const;
+  bool carries(size_t slot) const { return weights_.has(slot) || fronts_.has(slot); }
+  StagedAdapters stage_against(const Snapshot& now, StagedAdapters&& wanted, StagedAdapters&& earlier) const;
+  StagedAdapters wanted_of(const AdapterSet& adapters, Acting acting, bool may_carry) const;
+  StagedAdapters stage_locked(const AdapterSet& adapters, Acting acting, bool may_carry = true,
+                              StagedAdapters&& earlier = {}) const;
+  void add_base(StagedAdapters& wanted) const;
+  void stage_values(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
+  void stage_images(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
+  std::optional<bool> image_with_matrices(const Snapshot& now, const StagedAdapters& staged, size_t slot,
+                                          bool weights_change) const;
+  bool weights_change(const MergedWeights::Contents& now, const StagedAdapters& staged) const;
+  void merge_ahead(StagedAdapters& staged);
+
+  // Where a set wants its parts of a slot to be.
+  const SlotParts& in_slot(const StagedAdapters& staged, size_t slot) const;
+  const SlotParts& in_weight(const StagedAdapters& staged, size_t slot) const;
+
+  // hotswap.cc, with both locks
   SwapReport publish_locked(StagedAdapters&& staged);
-  bool grow_for(const std::vector<SlotImage>& images);
-  void write_slot(const SlotImage& image, SwapReport& report);
-  void clear_slot(size_t index, SwapReport& report);
-  void write_slots(const StagedAdapters& staged, const std::set<size_t>& rewritten, SwapReport& report);
-  std::set<size_t> write_parameters(StagedAdapters& staged, SwapReport& report);
+  SwapReport publish_beside(const StagedAdapters& staged);
+  bool grow_for(const StagedAdapters& staged);
+  void write_slots(const StagedAdapters& staged);
+  size_t write_weights(const StagedAdapters& staged, bool ahead);
+  bool write_fronts(const StagedAdapters& staged);
+  void write_parameters(StagedAdapters& staged, SwapReport& report);
+  void count_changes(const StagedAdapters& staged, SwapReport& report) const;
   void synchronize();
+
+  // hotswap_reserve.cc
+  void reserve_locked(const std::vector<SlotSize>& sizes);
 
   Ops& ops_;
   AdapterSlots* slots_;
-  mutable std::mutex mutex_;  // guards all below, the slots, and writing to parameters
-  AdapterSet active_;         // keeps the patches alive to which active_parts_ and merged_ point
+  mutable std::mutex mutex_;       // guards all below, the slots, and writing to parameters
+  mutable std::mutex next_mutex_;  // the next set of weights, and the version: after the other where both are held
+  AdapterSet active_;              // keeps the patches alive to which parts below point
   Acting acting_;
   PartsBySlot active_parts_;
+  PartsBySlot in_slots_;  // what slots have: of layers that carry nothing
+  std::vector<SlotSize> reserved_;
   MergedParams merged_;
-  MergedSlots merged_slots_;
-  FoldedSlots folded_slots_;
+  MergedWeights weights_;
+  FoldedFronts fronts_;
+  std::weak_ptr<const void> claim_;
   uint64_t version_ = 0;  // rises with every change of the state
 };
 

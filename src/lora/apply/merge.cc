@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "lora/apply/merged_slots.h"
 #include "lora/delta.h"
+#include "nn/taps.h"
 
 namespace fx {
 namespace {
@@ -44,6 +44,17 @@ std::vector<float> fetch(Runtime& runtime, const Tensor& dense) {
   std::vector<float> values(static_cast<size_t>(dense.count()));
   convert_to_f32(dense.dtype(), stored.data(), values.data(), values.size());
   return values;
+}
+
+// A parameter gets these values, rounded to its type; where it has a master, the master does, and the weight follows with
+// MergedWeights. Waits for the copy.
+void write_parameter(Ops& ops, const Param& param, const std::vector<float>& values) {
+  const Tensor& target = param.master.defined() ? param.master : param.tensor;
+  if (target.dtype() != DType::f8_e4m3) return upload(ops, values, target);
+  const Buffer widened(ops.runtime(), DType::f32, target.shape());
+  upload(ops, values, widened.tensor());
+  ops.quantize_rows({.x = widened.tensor(), .y = target, .scale = param.scale, .largest = param.largest()});
+  ops.runtime().synchronize();  // the buffer goes away
 }
 
 }  // namespace

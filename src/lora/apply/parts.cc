@@ -47,7 +47,7 @@ class AdapterPlan {
     const auto slot = target_.find_slot(patch.component, patch.module);
     const LoraSlot* layer = slot ? target_.slots()[*slot].slot : nullptr;
     expect(layer && layer->in == patch.in() && within(patch.rows, layer->out), patch.component, patch.module);
-    // Where there is a master, the slot itself is merged, on the device (see merged_slots.h).
+    // Where there is a master, the slot itself is merged, on the device (see merged_weights.h).
     if (merges(patch.component) && !layer->weight->master.defined()) {
       const auto index = target_.find_parameter_index(patch.component, patch.module + ".weight");
       expect(index.has_value(), patch.component, patch.module);

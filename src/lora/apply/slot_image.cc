@@ -8,78 +8,77 @@
 namespace fx {
 namespace {
 
-constexpr size_t kAlignment = 256;
+int64_t block_of(const SlotPart& part) { return part.rows.count * lora_pitch(part.patch->rank()); }
 
-size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+// An image is laid out as a slot that is just large enough, with the segments of the one it may be copied to.
+SlotLayout layout_of(const SlotImage& image, const LoraSlot& layer) {
+  SlotSize size{.segments = image.size.segments};
+  if (image.matrices) size = need_of(image.parts, layer.out), size.segments = image.size.segments;
+  else size.ranks = need_of(image.parts, layer.out).ranks;
+  return SlotLayout(layer, size);
+}
 
-// Where the matrices of an image lie, counted from its beginning.
-struct Packing {
-  size_t a = 0;
-  std::vector<size_t> b;  // of each part, (rows, rank)
-  size_t end = 0;
+// Without matrices it begins with the count.
+size_t first_byte(const SlotImage& image, const SlotLayout& layout) { return image.matrices ? 0 : layout.count; }
 
-  Packing(const SlotImage& image, const SlotLayout& layout) {
-    if (!image.matrices) return;
-    const size_t element = size_of(layout.matrices);
-    end = aligned(static_cast<size_t>(need_of(image.parts).ranks * layout.in) * element);
-    for (const SlotPart& part : image.parts) {
-      b.push_back(end);
-      end += aligned(static_cast<size_t>(part.rows.count * part.patch->rank()) * element);
-    }
-  }
-};
-
-// Rows of a matrix in another type, one after the other.
-void put_rows(const Matrix& matrix, int64_t first, int64_t count, DType dtype, std::byte* target) {
+// Rows of a matrix in another type, `pitch` elements apart.
+void put_rows(const Matrix& matrix, int64_t first, int64_t count, DType dtype, int64_t pitch, std::byte* target) {
   std::vector<float> row(static_cast<size_t>(matrix.columns()));
-  for (int64_t i = 0; i < count; ++i) {
+  const size_t step = static_cast<size_t>(pitch) * size_of(dtype);
+  for (int64_t i = 0; i < count; ++i, target += step) {
     matrix.read_rows(first + i, 1, row.data());
-    convert_from_f32(row.data(), dtype, target + static_cast<size_t>(i * matrix.columns()) * size_of(dtype), row.size());
+    convert_from_f32(row.data(), dtype, target, row.size());
   }
 }
 
 void put_matrices(const SlotImage& image, const SlotLayout& layout, std::byte* memory) {
-  const Packing packing(image, layout);
-  const size_t a_row = static_cast<size_t>(layout.in) * size_of(layout.matrices);
-  int64_t ranks = 0;
-  for (size_t i = 0; i < image.parts.size(); ++i) {
-    const SlotPart& part = image.parts[i];
+  const auto element = size_of(layout.matrices);
+  std::byte *a = memory + layout.a, *b = memory + layout.b;
+  for (const SlotPart& part : image.parts) {
     const Patch& patch = *part.patch;
-    put_rows(patch.a, 0, patch.rank(), layout.matrices, memory + packing.a + static_cast<size_t>(ranks) * a_row);
-    put_rows(patch.b, part.rows.begin - patch.rows.begin, part.rows.count, layout.matrices, memory + packing.b[i]);
-    ranks += patch.rank();
+    const int64_t pitch = lora_pitch(patch.rank());
+    put_rows(patch.a, 0, patch.rank(), layout.matrices, layout.in, a);
+    put_rows(patch.b, part.rows.begin - patch.rows.begin, part.rows.count, layout.matrices, pitch, b);
+    a += static_cast<size_t>(pitch * layout.in) * element;
+    b += static_cast<size_t>(block_of(part)) * element;
   }
 }
 
-// Scales, segments and count to `memory`, which is as long as those of the layout.
-void put_tail(const SlotImage& image, const SlotLayout& layout, std::byte* memory) {
-  std::memset(memory, 0, layout.end - layout.scale);
-  auto* scale = reinterpret_cast<float*>(memory);
-  auto* segments = reinterpret_cast<int32_t*>(memory + layout.segments - layout.scale);
-  int64_t ranks = 0;
+// Count, segments and scales; `memory` is where the layout begins.
+void put_numbers(const SlotImage& image, const SlotLayout& layout, std::byte* memory) {
+  std::memset(memory + layout.count, 0, layout.end - layout.count);
+  auto* scale = reinterpret_cast<float*>(memory + layout.scale);
+  auto* segments = reinterpret_cast<int32_t*>(memory + layout.segments);
+  int64_t ranks = 0, block = 0;
   int32_t count = 0;
   for (const SlotPart& part : image.parts) {
     const int64_t rank = part.patch->rank();
     std::fill_n(scale + ranks, rank, part.scale);
     // A part without effect is left out, so that scale 0 is no adapter at all, bitwise and in time.
     if (part.scale != 0) {
-      for (const int64_t field : {ranks, rank, part.rows.begin, part.rows.count}) *segments++ = static_cast<int32_t>(field);
+      for (const int64_t field : {ranks, rank, part.rows.begin, part.rows.count, block}) *segments++ = static_cast<int32_t>(field);
       ++count;
     }
-    ranks += rank;
+    ranks += lora_pitch(rank);
+    block += block_of(part);
   }
-  std::memcpy(memory + layout.count - layout.scale, &count, sizeof count);
+  std::memcpy(memory + layout.count, &count, sizeof count);
 }
 
 }  // namespace
 
-SlotSize need_of(const std::vector<SlotPart>& parts) {
-  SlotSize need{0, static_cast<int64_t>(parts.size())};
-  for (const SlotPart& part : parts) need.ranks += part.patch->rank();
+SlotSize need_of(const SlotParts& parts, int64_t out) {
+  SlotSize need{.segments = static_cast<int64_t>(parts.size())};
+  int64_t elements = 0;
+  for (const SlotPart& part : parts) {
+    need.ranks += lora_pitch(part.patch->rank());
+    elements += block_of(part);
+  }
+  need.columns = (elements + out - 1) / std::max<int64_t>(out, 1);
   return need;
 }
 
-bool same_matrices(const std::vector<SlotPart>& x, const std::vector<SlotPart>& y) {
+bool same_matrices(const SlotParts& x, const SlotParts& y) {
   return std::ranges::equal(
       x, y, [](const SlotPart& a, const SlotPart& b) { return a.patch == b.patch && a.rows == b.rows; });
 }
@@ -89,10 +88,9 @@ void lay_out(std::vector<SlotImage>& images, const AdapterTarget& target) {
   size_t bytes = 0;
   for (SlotImage& image : images) {
     if (image.staging) continue;
-    const SlotLayout layout(*target.slots()[image.slot].slot, image.size);
+    const SlotLayout layout = layout_of(image, *target.slots()[image.slot].slot);
     image.begin = bytes;
-    image.tail = Packing(image, layout).end;
-    image.bytes = image.tail + layout.end - layout.scale;
+    image.bytes = layout.end - first_byte(image, layout);
     bytes += image.bytes;
     fresh.emplace_back(&image, layout);
   }
@@ -100,31 +98,31 @@ void lay_out(std::vector<SlotImage>& images, const AdapterTarget& target) {
   const std::shared_ptr<Staging> staging = target.slots()[fresh.front().first->slot].runtime->stage(bytes);
   parallel_for(static_cast<int64_t>(fresh.size()), [&](int64_t i) {
     const auto& [image, layout] = fresh[static_cast<size_t>(i)];
-    std::byte* memory = staging->host() + image->begin;
+    std::byte* memory = staging->host() + image->begin - first_byte(*image, layout);
     if (image->matrices) put_matrices(*image, layout, memory);
-    put_tail(*image, layout, memory + image->tail);
+    put_numbers(*image, layout, memory);
   });
   staging->send(bytes);
   for (const auto& [image, layout] : fresh) image->staging = staging;
 }
 
-size_t write(Ops& ops, const SlotImage& image, const AdapterTarget::Slot& slot) {
-  const SlotLayout layout(*slot.slot, image.size);
+LoraOperand operand_of(const SlotImage& image, const AdapterTarget::Slot& slot) {
+  return layout_of(image, *slot.slot).operand(const_cast<std::byte*>(image.staging->arrive()) + image.begin);
+}
+
+void write(const SlotImage& image, const AdapterTarget::Slot& slot) {
+  const SlotLayout from = layout_of(image, *slot.slot);
   const LoraOperand& operand = slot.slot->operand;
-  auto* arrived = const_cast<std::byte*>(image.staging->arrive()) + image.begin;
+  const std::byte* arrived = image.staging->arrive() + image.begin - first_byte(image, from);
+  const auto copy = [&](const Tensor& to, size_t begin, size_t end) {
+    slot.runtime->copy(to.raw(), arrived + begin, end - begin, CopyKind::device_to_device);
+  };
   if (image.matrices) {
-    const Packing packing(image, layout);
-    int64_t ranks = 0;
-    for (size_t i = 0; i < image.parts.size(); ++i) {
-      const auto& [rows, rank] = std::pair(image.parts[i].rows, image.parts[i].patch->rank());
-      ops.copy({.x = Tensor(arrived + packing.b[i], layout.matrices, {rows.count, rank}),
-                .y = operand.b.slice(0, rows.begin, rows.begin + rows.count).slice(1, ranks, ranks + rank)});
-      ranks += rank;
-    }
-    ops.copy({.x = Tensor(arrived + packing.a, layout.matrices, {ranks, layout.in}), .y = operand.a.slice(0, 0, ranks)});
+    const auto element = size_of(from.matrices);
+    copy(operand.a, from.a, from.a + static_cast<size_t>(from.size.ranks * from.in) * element);
+    copy(operand.b, from.b, from.b + static_cast<size_t>(from.size.columns * from.out) * element);
   }
-  slot.runtime->copy(operand.scale.raw(), arrived + image.tail, image.bytes - image.tail, CopyKind::device_to_device);
-  return image.bytes;
+  copy(operand.count, from.count, from.scale + static_cast<size_t>(from.size.ranks) * sizeof(float));
 }
 
 }  // namespace fx

@@ -1,4 +1,5 @@
-// The contents of one slot, laid out on the host for the device.
+// The contents of one slot, laid out on the host for the device. Where they have arrived they are an operand themselves, from
+// which weights and fronts are made; only layers that add their adapters as they run need a copy at a fixed address.
 #pragma once
 
 #include <memory>
@@ -11,29 +12,33 @@
 
 namespace fx {
 
+using SlotParts = std::vector<SlotPart>;
+
 struct SlotImage {
   size_t slot = 0;
-  std::vector<SlotPart> parts;
-  SlotSize size;          // for which the image is laid out
-  bool matrices = false;  // a and b are to be written; otherwise scales only
-  // Where it lies: all images of one swap travel together. First, with matrices, what the parts need of them and no more
-  // (all of A, then B of each part), then scales, segments and count as SlotLayout has them.
+  SlotParts parts;
+  SlotSize size;          // of the slot that it may be copied to
+  bool matrices = false;  // a and b are in it; otherwise what changes with the scales alone
+  // Where it lies: all images of one swap travel together.
   std::shared_ptr<Staging> staging;
-  size_t begin = 0, tail = 0, bytes = 0;
+  size_t begin = 0, bytes = 0;
 };
 
-// The room that parts take.
-SlotSize need_of(const std::vector<SlotPart>& parts);
+// The room that parts take in a layer of `out` rows: whole steps of ranks each.
+SlotSize need_of(const SlotParts& parts, int64_t out);
 
 // Whether they have the same matrices at the same places, so that only scales may differ.
-bool same_matrices(const std::vector<SlotPart>& x, const std::vector<SlotPart>& y);
+bool same_matrices(const SlotParts& x, const SlotParts& y);
 
 // Lays out the images that have no place yet, on all cores, in one transfer, and sends it. Their slots are those of
 // `target`, all on one device.
 void lay_out(std::vector<SlotImage>& images, const AdapterTarget& target);
 
-// Copies to the slot's memory, which has the image's size. Returns the bytes; in stream order. What is left of earlier
-// matrices is covered by no segment.
-size_t write(Ops& ops, const SlotImage& image, const AdapterTarget::Slot& slot);
+// An image with matrices where it has arrived, for work that this thread issues.
+LoraOperand operand_of(const SlotImage& image, const AdapterTarget::Slot& slot);
+
+// Copies to the slot's memory, which has the image's size. In stream order. What is left of earlier matrices is covered by
+// no segment.
+void write(const SlotImage& image, const AdapterTarget::Slot& slot);
 
 }  // namespace fx

@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t kLeastRanks = 16, kLeastSegments = 4;  // what matrix units take at a time; q, k, v and an MLP
 constexpr size_t kAlignment = 256;
-constexpr int64_t kSegmentFields = 4;
+constexpr int64_t kSegmentFields = 5;
 
 int64_t room_for(int64_t now, int64_t need, int64_t least) {
   if (need <= now) return std::max(now, least);
@@ -18,7 +18,8 @@ int64_t room_for(int64_t now, int64_t need, int64_t least) {
 }  // namespace
 
 SlotSize grown(const SlotSize& now, const SlotSize& need) {
-  return {room_for(now.ranks, need.ranks, kLeastRanks), room_for(now.segments, need.segments, kLeastSegments)};
+  return {room_for(now.ranks, need.ranks, kLeastRanks), room_for(now.columns, need.columns, kLeastRanks),
+          room_for(now.segments, need.segments, kLeastSegments)};
 }
 
 SlotLayout::SlotLayout(const LoraSlot& layer, const SlotSize& room)
@@ -26,7 +27,6 @@ SlotLayout::SlotLayout(const LoraSlot& layer, const SlotSize& room)
       in(layer.in),
       out(layer.out),
       matrices(layer.weight->tensor.dtype() == DType::f32 ? DType::f32 : DType::bf16),
-      in_front(layer.weight->front.defined()),
       end(0) {
   const auto place = [&](int64_t elements, size_t element) {
     const size_t begin = end;
@@ -34,20 +34,19 @@ SlotLayout::SlotLayout(const LoraSlot& layer, const SlotSize& room)
     return begin;
   };
   a = place(size.ranks * in, size_of(matrices));
-  b = place(out * size.ranks, size_of(matrices));
-  column_scale = place(in_front ? size.ranks : 0, sizeof(float));
-  scale = place(size.ranks, sizeof(float));
-  segments = place(size.segments * kSegmentFields, sizeof(int32_t));
+  b = place(size.columns * out, size_of(matrices));
   count = place(1, sizeof(int32_t));
+  segments = place(size.segments * kSegmentFields, sizeof(int32_t));
+  scale = place(size.ranks, sizeof(float));
 }
 
 LoraOperand SlotLayout::operand(std::byte* block) const {
   return {.a = Tensor(block + a, matrices, {size.ranks, in}),
-          .b = Tensor(block + b, matrices, {out, size.ranks}),
+          .b = Tensor(block + b, matrices, {size.columns * out}),
           .scale = Tensor(block + scale, DType::f32, {size.ranks}),
           .segments = Tensor(block + segments, DType::i32, {size.segments, kSegmentFields}),
           .count = Tensor(block + count, DType::i32, {1}),
-          .column_scale = in_front ? Tensor(block + column_scale, DType::f32, {size.ranks}) : Tensor()};
+          .out = out};
 }
 
 }  // namespace fx

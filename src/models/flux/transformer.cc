@@ -71,12 +71,13 @@ uint64_t Flux::step_signature() const {
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
   const auto mix = [&](uint64_t value) { hash = (hash ^ value) * 0x100000001b3; };
   for (const LoraSlot& slot : store_->slots()) {
-    if (slot.weight->role == ParamRole::modulation || slot.merged || !slot.operand.defined()) continue;
+    if (slot.weight->role == ParamRole::modulation) continue;
+    if (slot.weight->next.defined()) mix(reinterpret_cast<uintptr_t>(slot.weight->tensor.raw()));
+    if (slot.in_front) mix(reinterpret_cast<uintptr_t>(&slot));
+    if (slot.merged || slot.in_front || !slot.operand.defined()) continue;
     mix(reinterpret_cast<uintptr_t>(slot.operand.a.raw()));
     mix(static_cast<uint64_t>(slot.operand.a.size(0)));
     mix(reinterpret_cast<uintptr_t>(slot.operand.count.raw()));  // behind all else: room for segments moves it alone
-    mix(reinterpret_cast<uintptr_t>(&slot));
-    mix(slot.in_front ? 1 : 0);
   }
   return hash;
 }

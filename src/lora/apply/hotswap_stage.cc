@@ -1,0 +1,161 @@
+// HotSwap, the first phase: what a set wants, what of it is there, and images of the rest.
+#include <algorithm>
+
+#include "core/error.h"
+#include "lora/apply/hotswap.h"
+
+namespace fx {
+namespace {
+
+const SlotParts kNone;
+
+SlotSize larger(const SlotSize& x, const SlotSize& y) {
+  return {std::max(x.ranks, y.ranks), std::max(x.columns, y.columns), std::max(x.segments, y.segments)};
+}
+
+}  // namespace
+
+const SlotImage& StagedAdapters::image(size_t slot) const {
+  const auto found = std::ranges::lower_bound(images_, slot, {}, &SlotImage::slot);
+  check(found != images_.end() && found->slot == slot, ErrorCode::internal, "slot {} has no image", slot);
+  return *found;
+}
+
+HotSwap::Snapshot HotSwap::snapshot() const {
+  Snapshot now{version_, in_slots_, {}, weights_.now(), weights_.next(), fronts_.now(), merged_.now()};
+  for (size_t slot = 0; slot < slots_->count(); ++slot) now.sizes.push_back(larger(slots_->size(slot), reserved_[slot]));
+  return now;
+}
+
+StagedAdapters HotSwap::stage(const AdapterSet& adapters, std::optional<int> steps) {
+  StagedAdapters wanted = wanted_of(adapters, steps ? acting_at(adapters, 0, *steps) : acting_ever(adapters), true);
+  Snapshot now;
+  {
+    const std::scoped_lock lock(mutex_, next_mutex_);
+    now = snapshot();
+    add_base(wanted);
+  }
+  // Without the lock, so that the engine need not wait.
+  StagedAdapters staged = stage_against(now, std::move(wanted), {});
+  merge_ahead(staged);
+  return staged;
+}
+
+StagedAdapters HotSwap::stage_locked(const AdapterSet& adapters, Acting acting, bool may_carry,
+                                     StagedAdapters&& earlier) const {
+  StagedAdapters wanted = wanted_of(adapters, std::move(acting), may_carry);
+  add_base(wanted);
+  return stage_against(snapshot(), std::move(wanted), std::move(earlier));
+}
+
+// Whether the layers that can carry adapters carry these.
+bool HotSwap::carried(const AdapterSet& adapters, const PartsBySlot& parts) const {
+  const auto whole = [](const AppliedAdapter& applied) { return applied.settings.steps.whole(); };
+  if (!std::ranges::all_of(adapters, whole)) return false;
+  for (size_t slot = 0; slot < parts.size(); ++slot) {
+    if (fronts_.has(slot) && !fronts_.has_room(slot, parts[slot])) return false;
+  }
+  return true;
+}
+
+StagedAdapters HotSwap::wanted_of(const AdapterSet& adapters, Acting acting, bool may_carry) const {
+  AdapterParts parts = parts_of(adapters, acting, target());
+  StagedAdapters wanted;
+  wanted.adapters_ = adapters;
+  wanted.acting_ = std::move(acting);
+  wanted.carried_ = may_carry && carried(adapters, parts.slots);
+  wanted.parts_ = std::move(parts.slots);
+  for (auto& [parameter, merged] : parts.parameters) wanted.merged_[parameter].parts = std::move(merged);
+  return wanted;
+}
+
+// The base values of the parameters that are to be merged: kept for those that are merged already; others are read.
+void HotSwap::add_base(StagedAdapters& wanted) const {
+  for (auto& [parameter, merged] : wanted.merged_) merged.base = merged_.base(parameter);
+}
+
+StagedAdapters HotSwap::stage_against(const Snapshot& now, StagedAdapters&& wanted, StagedAdapters&& earlier) const {
+  StagedAdapters staged = std::move(wanted);
+  staged.version_ = now.version;
+  stage_values(now, std::move(earlier), staged);
+  stage_images(now, std::move(earlier), staged);
+  return staged;
+}
+
+void HotSwap::stage_values(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const {
+  const auto note_rewritten = [&](size_t parameter) {
+    const AdapterTarget::Parameter& place = target().parameters()[parameter];
+    if (!place.param->master.defined() && !place.param->front.defined()) return;
+    if (const auto slot = target().find_slot(place.component, module_of(place.param->name))) staged.rewritten_.insert(*slot);
+  };
+  for (const auto& [parameter, wanted] : staged.merged_) {
+    const auto active = now.merged.find(parameter);
+    if (active != now.merged.end() && active->second.parts == wanted.parts) continue;
+    const auto old = earlier.values_.find(parameter);
+    const bool have = old != earlier.values_.end() && earlier.merged_.at(parameter).parts == wanted.parts;
+    staged.values_[parameter] =
+        have ? std::move(old->second) : merged_values(wanted, *target().parameters()[parameter].param);
+    note_rewritten(parameter);
+  }
+  for (const auto& [parameter, merged] : now.merged) {
+    if (!staged.merged_.contains(parameter)) note_rewritten(parameter);
+  }
+}
+
+const SlotParts& HotSwap::in_slot(const StagedAdapters& staged, size_t slot) const {
+  return staged.carried_ && carries(slot) ? kNone : staged.parts_[slot];
+}
+
+const SlotParts& HotSwap::in_weight(const StagedAdapters& staged, size_t slot) const {
+  return staged.carried_ ? staged.parts_[slot] : kNone;
+}
+
+bool HotSwap::weights_change(const MergedWeights::Contents& now, const StagedAdapters& staged) const {
+  for (size_t slot = 0; slot < now.size(); ++slot) {
+    if (weights_.has(slot) && (staged.rewritten_.contains(slot) || now[slot] != in_weight(staged, slot))) return true;
+  }
+  return false;
+}
+
+// Whether a slot needs an image, and whether that needs matrices.
+std::optional<bool> HotSwap::image_with_matrices(const Snapshot& now, const StagedAdapters& staged, size_t slot,
+                                                 bool weights_change) const {
+  const SlotParts& parts = staged.parts_[slot];
+  if (parts.empty()) return std::nullopt;
+  const bool rewritten = staged.rewritten_.contains(slot);
+  if (!staged.carried_ || !carries(slot)) {
+    if (parts == now.in_slots[slot]) return std::nullopt;
+    return !same_matrices(parts, now.in_slots[slot]);
+  }
+  const bool there = weights_.has(slot) ? !weights_change || now.next_weights[slot] == parts : now.fronts[slot] == parts;
+  return there && !rewritten ? std::nullopt : std::optional(true);
+}
+
+void HotSwap::stage_images(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const {
+  const bool change = weights_change(now.weights, staged);
+  auto old = earlier.images_.begin();  // in the order of slots, as here
+  for (size_t slot = 0; slot < staged.parts_.size(); ++slot) {
+    while (old != earlier.images_.end() && old->slot < slot) ++old;
+    const std::optional<bool> matrices = image_with_matrices(now, staged, slot, change);
+    if (!matrices) continue;
+    const SlotParts& parts = staged.parts_[slot];
+    const SlotSize size = grown(now.sizes[slot], need_of(parts, target().slots()[slot].slot->out));
+    const bool have = old != earlier.images_.end() && old->slot == slot && old->parts == parts && old->size == size &&
+                      (old->matrices || !*matrices);
+    staged.images_.push_back(have ? std::move(*old) : SlotImage{slot, parts, size, *matrices});
+  }
+  lay_out(staged.images_, target());
+}
+
+// What has to wait for a new master is merged when that is written.
+void HotSwap::merge_ahead(StagedAdapters& staged) {
+  if (!weights_.two_sets()) return;
+  const std::lock_guard lock(next_mutex_);
+  if (staged.version_ != version_ || !claim_.expired() || !weights_change(weights_.now(), staged)) return;
+  ops_.runtime().beside([&] { staged.merged_ahead_ = write_weights(staged, true); });
+  staged.claim_ = std::make_shared<int>();
+  claim_ = staged.claim_;
+  staged.version_ = ++version_;
+}
+
+}  // namespace fx
