@@ -13,6 +13,7 @@ namespace {
 class Captured : public SwapFixture {
  protected:
   bool records() const { return engine_->ops().runtime().records(); }
+  static bool fronts(const Engine& engine) { return engine.model().flux.types().lora_ranks > 0; }
   static size_t captures_of(Engine& engine) { return engine.pipeline().denoiser().captures(); }
 };
 
@@ -63,8 +64,9 @@ TEST_P(Captured, OncePerSizeAndArrangement) {
   const auto with_it = draw(64, 64, 1, {{low_rank_}, {dora_}});
   draw(64, 64, 1, {{attention_, {0.5f}}});
   EXPECT_EQ(draw(64, 64, 1), first);
-  // The tests' adapters are many times stronger than the weights: more than a front in e4m3 holds.
-  expect_more(way_has(GetParam(), "folded") ? 1 : 0, "adapters within the room");
+  // The second set of weights; or, as the tests' adapters are many times stronger than the weights, more than a front in
+  // e4m3 holds, all of the reserved slots.
+  expect_more(merged || fronts(*engine) ? 1 : 0, "adapters within the room");
   draw(64, 64, 1, {{attention_, {.steps = {0.0, 0.6}}}});
   expect_more(merged ? 1 : 0, "a range of steps: layers that carry nothing add their adapters");
   EXPECT_EQ(draw(64, 64, 1, {{low_rank_}, {dora_}}), with_it);
@@ -89,6 +91,7 @@ TEST_P(Captured, TwoHundredRandomSwapsCaptureNothing) {
   engine_->reserve_rank(128);
   const Set some = {{low_rank_}, {dora_, {0.5f}}};
   const auto base = latents_with({}), with_some = latents_with(some);
+  latents_with({{low_rank_, {1e-3f}}});  // weak enough for a front
   // Ranks 1 to 128, on some of the layers, and on some rows of these.
   std::vector<std::shared_ptr<const Adapter>> adapters;
   Rng rng(3);
@@ -128,6 +131,9 @@ class CapturedMerged : public Captured {};
 TEST_P(CapturedMerged, SwapsCaptureNothingWithoutRoom) {
   const std::unique_ptr<Engine> engine = new_engine(kModel, GetParam());
   const auto base = engine->generate(request()).latents.values;
+  engine->generate_with({{low_rank_}}, request());  // the other set of weights, and slots of embedders
+  engine->generate_with({{full_}}, request());
+  engine->generate_with({}, request());
   const size_t captured = captures_of(*engine);
   for (const int64_t rank : {1, 7, 40, 128}) {
     const std::string name = "grow" + std::to_string(rank);
@@ -135,7 +141,7 @@ TEST_P(CapturedMerged, SwapsCaptureNothingWithoutRoom) {
                           .write(folder_ / (name + ".safetensors"));
     AdapterChange change;
     EXPECT_NE(engine->generate_with({{file, {0.3f}}}, request(), nullptr, &change).latents.values, base);
-    EXPECT_TRUE(change.swap.grew);
+    EXPECT_FALSE(change.swap.grew);
     EXPECT_GT(change.swap.weights_merged, 0u);
     EXPECT_EQ(engine->generate_with({}, request()).latents.values, base);
   }

@@ -1,5 +1,6 @@
 #include "lora/apply/hotswap.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "core/error.h"
@@ -72,10 +73,17 @@ SwapReport HotSwap::publish_beside(const StagedAdapters& staged) {
 }
 
 bool HotSwap::grow_for(const StagedAdapters& staged) {
-  std::vector<AdapterSlots::Growth> growth;
+  std::map<size_t, SlotSize> sizes;
   for (const SlotImage& image : staged.images_) {
-    if (in_slot(staged, image.slot).empty() || image.size == slots_->size(image.slot)) continue;
-    growth.push_back({image.slot, image.size});
+    if (!in_slot(staged, image.slot).empty()) sizes[image.slot] = image.size;
+  }
+  // Once a layer that carries its adapters needs its slot, all get what is reserved for them, so that nothing moves again.
+  if (std::ranges::any_of(sizes, [&](const auto& each) { return carries(each.first); })) {
+    for (size_t slot = 0; slot < slots_->count(); ++slot) sizes.try_emplace(slot, reserved_[slot]);
+  }
+  std::vector<AdapterSlots::Growth> growth;
+  for (const auto& [slot, size] : sizes) {
+    if (size != slots_->size(slot) && size != SlotSize{}) growth.push_back({slot, size});
   }
   slots_->grow(growth);
   return !growth.empty();
