@@ -1,4 +1,4 @@
-"""What is compared: cases (adapters), sizes, steps, their order, and the inputs that every side gets. Library only."""
+"""What is compared: cases (adapters), sizes, steps, draws, their order, and the inputs that every side gets. Library only."""
 
 import hashlib
 import itertools
@@ -9,6 +9,7 @@ import torch
 
 GUIDANCE = 3.5
 TIMESTEP = 0.5  # of the one-step output
+DRAWS_APART = 1_000_000_007  # between the seeds of two draws: more than sizes make
 # Adapters and scales. `r32x8` changes the weights by 16 % instead of 2 %: under 2 % of change in one layer drowns in rounding
 # even in bf16, so only there a comparison can see whether each layer got its part.
 CASES = {"none": {}, "r32": {"all-r32": 1.0}, "r32x8": {"all-r32": 8.0}, "attn-r16": {"attention-r16": 1.0},
@@ -19,17 +20,18 @@ class Job(typing.NamedTuple):
     case: str
     size: tuple  # width, height
     steps: int  # 0: the transformer's output of one step
+    draw: int = 0  # of noise and embeddings
 
     @property
     def measure(self):
         return f"latents, {self.steps} steps" if self.steps else "output, one step"
 
     def __str__(self):
-        return f"{self.case} {self.size[0]}x{self.size[1]} {self.measure}"
+        return f"{self.case} {self.size[0]}x{self.size[1]} {self.measure}" + (f", draw {self.draw}" if self.draw else "")
 
     @property
     def key(self):
-        return f"{self.case}|{self.size[0]}x{self.size[1]}|{self.steps}"
+        return f"{self.case}|{self.size[0]}x{self.size[1]}|{self.steps}" + (f"|{self.draw}" if self.draw else "")
 
 
 def value_of(job, cases, sizes, steps):
@@ -37,18 +39,18 @@ def value_of(job, cases, sizes, steps):
     return steps.index(job.steps) + sizes.index(job.size) + (cases.index(job.case) >= 2)
 
 
-def ordered_jobs(cases, sizes, steps, depth):
-    """The most telling first; those of rank above `depth` are left out."""
-    jobs = [Job(*parts) for parts in itertools.product(cases, sizes, steps)]
+def ordered_jobs(cases, sizes, steps, depth, draws=1):
+    """The first draw of everything, then the next; in each the most telling first. Those of rank above `depth` are left out."""
+    jobs = [Job(*parts) for parts in itertools.product(cases, sizes, steps, range(draws))]
     rank = {job: value_of(job, cases, sizes, steps) for job in jobs}
     kept = [job for job in jobs if rank[job] <= depth and not (job.case == "r32x8" and job.steps)]
-    return sorted(kept, key=lambda job: (rank[job], steps.index(job.steps), sizes.index(job.size), cases.index(job.case)))
+    return sorted(kept, key=lambda job: (job.draw, rank[job], steps.index(job.steps), sizes.index(job.size), cases.index(job.case)))
 
 
-def make_inputs(folder, size, text_tokens):
-    """Noise and embeddings, the same numbers in f32 and in bf16."""
+def make_inputs(folder, size, text_tokens, draw=0):
+    """Noise and embeddings, the same numbers in f32 and in bf16; others for each draw."""
     config = json.loads((folder / "transformer" / "config.json").read_text())
-    generator = torch.Generator().manual_seed(size[0] * 10007 + size[1])
+    generator = torch.Generator().manual_seed(draw * DRAWS_APART + size[0] * 10007 + size[1])
 
     def normal(*shape):
         return torch.randn(shape, generator=generator).bfloat16().float()
@@ -56,6 +58,14 @@ def make_inputs(folder, size, text_tokens):
     return {"latents": normal(1, size[0] * size[1] // 256, config["in_channels"]),
             "prompt_embeds": normal(1, text_tokens, config["joint_attention_dim"]),
             "pooled_prompt_embeds": normal(1, config["pooled_projection_dim"])}
+
+
+def make_all_inputs(folder, sizes, text_tokens, draws, same_text):
+    """(size, draw) -> inputs. With `same_text` the draws of a size differ by their noise only."""
+    inputs = {(size, draw): make_inputs(folder, size, text_tokens, draw) for size in sizes for draw in range(draws)}
+    if same_text:
+        inputs = {key: inputs[key[0], 0] | {"latents": tensors["latents"]} for key, tensors in inputs.items()}
+    return inputs
 
 
 def fingerprint(folder):

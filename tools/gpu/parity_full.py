@@ -3,7 +3,8 @@
 The truth is diffusers in f32. Against it: diffusers in bf16, the published recipe's FP8 (with bf16 attention, and with attention
 as FlashAttention-3 computes it on e4m3), and fluxswap in bf16 and FP8, which runs in the background meanwhile. Everything gets
 the same noise and embeddings. Errors are norms of differences over norms, of the transformer's output of one step and of
-latents minus noise; of both also for (with adapters minus without).
+latents minus noise; of both also for (with adapters minus without). With --draws N everything but planted mistakes and slices is
+done for N draws of noise and embeddings, and the tables have means, standard errors, and ratios draw by draw (parity_draws.py).
 
 Every stage stops when its time is used up, and the tables have what there is: parity.md and parity.json in --out, rewritten after
 each stage; truth-*.safetensors for --truth of a later run. Exit status 1 if a verdict fails or is missing.
@@ -24,7 +25,7 @@ import parity_report
 import parity_truth
 from diffusers_side import Diffusers
 from fluxswap_side import Fluxswap
-from parity_cases import CASES, GUIDANCE, TIMESTEP, Job, fingerprint, make_inputs, ordered_jobs, slice_modules
+from parity_cases import CASES, GUIDANCE, TIMESTEP, Job, fingerprint, make_all_inputs, make_inputs, ordered_jobs, slice_modules
 from parity_mistakes import MISTAKES
 
 START = time.time()
@@ -40,10 +41,10 @@ class Comparison:
     def __init__(self, options):
         self.options = options
         self.sizes = [tuple(int(side) for side in size.split("x")) for size in options.sizes]
-        self.jobs = ordered_jobs(options.cases, self.sizes, options.steps, options.depth)
-        self.inputs = {size: make_inputs(options.model, size, options.text_tokens) for size in self.sizes}
+        self.jobs = ordered_jobs(options.cases, self.sizes, options.steps, options.depth, options.draws)
+        self.inputs = make_all_inputs(options.model, self.sizes, options.text_tokens, options.draws, options.same_text)
         self.adapters = {file.stem: file for file in sorted((options.model / "loras").glob("*.safetensors"))}
-        self.planted = [job for job in self.jobs if job[:2] == ("none", self.sizes[0]) and job.steps <= 4]
+        self.planted = [job for job in self.jobs if job[:2] == ("none", self.sizes[0]) and job.steps <= 4 and job.draw == 0]
         self.strong = Job("r32x8", self.sizes[0], 0)
         self.slices = dict.fromkeys(slice_modules(options.model), self.strong) if self.strong in self.jobs else {}
         self.values = {"f32": {}, **{column: {} for column in STAGES.values()}}
@@ -51,18 +52,20 @@ class Comparison:
         self.deadline = START + options.budget
         about = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "model": fingerprint(options.model),
                  "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu", "torch": torch.__version__}
-        noise = {size: tensors["latents"] for size, tensors in self.inputs.items()}
+        if options.draws > 1:
+            about["draws"] = f"{options.draws}, of noise" + ("" if options.same_text else " and embeddings")
+        noise = {key: tensors["latents"] for key, tensors in self.inputs.items()}
         self.report = parity_report.Report(self.values, noise, self.slices, about)
         self.fluxswap = Fluxswap(options.fluxswap, options.device, options.model, self.adapters, self.inputs, self.deadline, say)
 
     def run(self):
         options = self.options
         self.fluxswap.start(self.jobs, options.fluxswap_precisions if options.fluxswap else [], self.workers())
-        self.values["f32"] |= parity_truth.load(options.truth, options.model, self.jobs, self.slices, say)
+        self.values["f32"] |= parity_truth.load(options.truth, options.model, self.jobs, self.slices, self.inputs, say)
         side = Diffusers(options.model, options.device, self.adapters)
         say("diffusers: model loaded")
         self.stage(side, "f32", "f32", options.truth_budget)
-        parity_truth.save(options.out, options.model, self.values["f32"])
+        parity_truth.save(options.out, options.model, self.values["f32"], self.inputs)
         for precision, column in STAGES.items():
             if precision in options.stages:
                 self.stage(side, precision, column, options.stage_budget)
@@ -80,7 +83,8 @@ class Comparison:
 
     def stage(self, side, precision, column, budget):
         begin, values = time.time(), self.values[column]
-        missing = [job for job in self.jobs if job not in values]
+        wanted = self.jobs if precision == "f32" else [job for job in self.jobs if job in self.values["f32"]]
+        missing = [job for job in wanted if job not in values]
         if missing or precision != "f32":
             side.use(precision)
         limit = min(begin + budget, self.deadline)
@@ -98,9 +102,10 @@ class Comparison:
         self.write()
 
     def compute(self, side, job):
+        inputs = self.inputs[job.size, job.draw]
         if job.steps:
-            return side.sample(CASES[job.case], job.size, self.inputs[job.size], job.steps, GUIDANCE)
-        return side.output(CASES[job.case], job.size, self.inputs[job.size], TIMESTEP, GUIDANCE)
+            return side.sample(CASES[job.case], job.size, inputs, job.steps, GUIDANCE)
+        return side.output(CASES[job.case], job.size, inputs, TIMESTEP, GUIDANCE)
 
     def leave_slices_out(self, side, precision):
         """The truth learns what each slice does; in bf16 it is a planted mistake."""
@@ -113,7 +118,7 @@ class Comparison:
                 self.report.mistakes.append((name, self.strong, value))
 
     def plant_mistakes(self, side, job):
-        noise = self.inputs[job.size]["latents"] if job.steps else 0
+        noise = self.inputs[job.size, job.draw]["latents"] if job.steps else 0
         right = self.values["diffusers bf16"][job]
         if job not in self.values["f32"]:
             return
@@ -130,7 +135,7 @@ class Comparison:
     def write(self):
         for (precision, job), value in list(self.fluxswap.results.items()):
             self.values[f"fluxswap {precision}"][job] = value
-        self.report.about["errors"] = {f"{precision} {job}": text for (precision, job), text in self.fluxswap.errors.items()}
+        self.report.about["errors"] = {f"{precision} {job}": text for (precision, job), text in list(self.fluxswap.errors.items())}
         return parity_report.write(self.report, self.options.out)
 
 
@@ -162,6 +167,8 @@ def parse():
     parser.add_argument("--sizes", nargs="+", default=["1024x1024", "768x1344"], metavar="WxH", help="most important first")
     parser.add_argument("--steps", nargs="+", type=int, default=[0, 4, 28], help="0 is the output of one step (default 0 4 28)")
     parser.add_argument("--depth", type=int, default=2, help="how many steps aside of the most telling comparison to go (default 2; all: 4)")
+    parser.add_argument("--draws", type=int, default=1, metavar="N", help="draws of noise and embeddings (default 1)")
+    parser.add_argument("--same-text", action="store_true", help="draws differ by their noise only")
     parser.add_argument("--stages", nargs="*", choices=list(STAGES), default=list(STAGES), help="of the Python side, besides f32")
     parser.add_argument("--text-tokens", type=int, default=512)
     parser.add_argument("--workers", type=int, default=0, help="processes of fluxswap at a time (default: what the GPU's memory allows)")
@@ -169,7 +176,10 @@ def parse():
     parser.add_argument("--truth-budget", type=float, default=280, help="seconds for f32 (default 280)")
     parser.add_argument("--stage-budget", type=float, default=70, help="seconds for each other stage of the Python side (default 70)")
     parser.add_argument("--self-test", action="store_true", help="only prove that the truth is diffusers' f32 (small models)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.draws < 1:
+        parser.error("--draws: expected at least 1")
+    return options
 
 
 def main():

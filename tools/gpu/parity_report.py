@@ -4,6 +4,8 @@ import collections
 import json
 
 from parity_cases import CASES, Job
+from parity_draws import both, ratios, shared_draws, summary, verdict_on_error, verdict_on_strength
+from parity_table import markdown
 
 BF16_FACTOR = 1.5  # fluxswap bf16 may have this much of diffusers bf16's error; fluxswap fp8 may have the recipe's
 STRENGTH_FLOOR = {"bf16": 0.01, "fp8": 0.03, "fp8-unmerged": 0.03, "fp8-folded": 0.03, "f32": 0.001}  # so far from 1 is always good enough
@@ -25,17 +27,18 @@ def projection(value, direction):
 
 
 class Report:
-    """`values`: column -> {job or slice name: tensor}; the truth is the column f32. `noise`: size -> tensor."""
+    """`values`: column -> {job or slice name: tensor}; the truth is the column f32. `noise`: (size, draw) -> tensor."""
 
     def __init__(self, values, noise, slices, about):
         self.values, self.noise, self.slices, self.about = values, noise, slices, about
+        self.sizes, self.several = list(dict.fromkeys(size for size, _ in noise)), any(draw for _, draw in noise)
         self.columns = [name for name in values if name != "f32"]
         self.mistakes = []  # (name, job, output or latents minus noise)
 
     def moved(self, column, job):
         """Output, or latents minus noise; None where the column has not got that far."""
         value = self.values.get(column, {}).get(job)
-        return value - self.noise[job.size] if value is not None and isinstance(job, Job) and job.steps else value
+        return value - self.noise[job.size, job.draw] if value is not None and isinstance(job, Job) and job.steps else value
 
     def change(self, column, job):
         """With adapters minus without."""
@@ -43,35 +46,55 @@ class Report:
         return None if with_ is None or without is None else with_ - without
 
     def rows(self):
-        jobs = [job for job in self.values["f32"] if isinstance(job, Job)]
-        for job in sorted(jobs, key=lambda job: (job.steps, list(self.noise).index(job.size), list(CASES).index(job.case))):
-            yield self.row(job, job.measure, self.moved, relative)
-            if job.case != "none" and self.change("f32", job) is not None:
-                yield self.row(job, f"change of {job.measure}", self.change, relative)
-                yield self.row(job, f"strength in {job.measure}", self.change, projection)
+        groups = {}
+        for job in self.values["f32"]:
+            if isinstance(job, Job):
+                groups.setdefault(job[:3], []).append(job)
+        for case, size, steps in sorted(groups, key=lambda key: (key[2], self.sizes.index(key[1]), list(CASES).index(key[0]))):
+            jobs = groups[case, size, steps]
+            yield self.row(jobs, jobs[0].measure, self.moved, relative)
+            changed = [job for job in jobs if case != "none" and self.change("f32", job) is not None]
+            if changed:
+                yield self.row(changed, f"change of {jobs[0].measure}", self.change, relative)
+                yield self.row(changed, f"strength in {jobs[0].measure}", self.change, projection)
         yield from self.slice_rows()
 
-    def row(self, job, measure, quantity, error):
+    def errors(self, job, quantity, error):
+        """Of one draw."""
         truth = quantity("f32", job)
         found = {column: quantity(column, job) for column in self.columns}
-        errors = {column: None if value is None else error(value, truth) for column, value in found.items()}
-        size = f"{job.size[0]}x{job.size[1]}"
-        return {"case": job.case, "size": size, "measure": measure, "errors": errors, "verdicts": self.verdicts(errors, error)}
+        return {column: None if value is None else error(value, truth) for column, value in found.items()}
 
-    def verdicts(self, errors, error):
+    def row(self, jobs, measure, quantity, error):
+        """`jobs`: the draws of one case, size and number of steps. `errors` are means over the draws that all compared columns have;
+        ratios and verdicts are of the draws that their own two columns have."""
+        each = {job.draw: self.errors(job, quantity, error) for job in jobs}
+        pairs = {p: both(each, f"fluxswap {p}", beside) for p, (beside, _) in COMPARED.items() if f"fluxswap {p}" in self.columns}
+        compared = [column for p, found in pairs.items() if found for column in (f"fluxswap {p}", COMPARED[p][0])]
+        used = shared_draws(each, compared)
+        found = {column: summary([each[draw][column] for draw in used if each[draw][column] is not None]) for column in self.columns}
+        row = {"case": jobs[0].case, "size": f"{jobs[0].size[0]}x{jobs[0].size[1]}", "measure": measure,
+               "errors": {column: numbers and numbers["mean"] for column, numbers in found.items()},
+               "verdicts": self.verdicts(each, pairs, error)}
+        if self.several:
+            row["draws"] = {"used": used, "columns": found, "each": each,
+                            "ratios": {p: summary(ratios(pairs[p])) if error is relative else None for p in pairs}}
+        return row
+
+    def verdicts(self, each, pairs, error):
         """One for each precision of fluxswap that has something to be held against."""
         made = {}
-        for precision, (beside, factor) in COMPARED.items():
-            mine, theirs = errors.get(f"fluxswap {precision}"), errors.get(beside)
-            if mine is not None and theirs is not None:
-                limit = factor * theirs
-                if error is projection:
-                    mine, limit = abs(mine - 1), max(factor * abs(theirs - 1), STRENGTH_FLOOR[precision])
-                made[precision] = "pass" if mine <= limit else "FAIL"
-            elif f"fluxswap {precision}" in errors:
+        for precision, found in pairs.items():
+            factor = COMPARED[precision][1]
+            if not found:
                 made[precision] = "missing"
-        if errors.get("fluxswap f32") is not None and error is relative:
-            made["f32"] = "pass" if errors["fluxswap f32"] <= F32_LIMIT else "FAIL"
+            elif error is projection:
+                made[precision] = verdict_on_strength(found, factor, STRENGTH_FLOOR[precision], self.several)
+            else:
+                made[precision] = verdict_on_error(found, factor, self.several)
+        exact = [errors["fluxswap f32"] for errors in each.values() if errors.get("fluxswap f32") is not None]
+        if exact and error is relative:
+            made["f32"] = "pass" if max(exact) <= F32_LIMIT else "FAIL"
         return made
 
     def slice_rows(self):
@@ -113,39 +136,19 @@ class Report:
             error, limits = None if share is None else abs(1 - share), {p: self.share_limit(shares, p) for p in COMPARED}
             name, measure = f"adapter without {name}", "share"
         else:
-            beside = self.row(job, "", self.moved, relative)["errors"]
+            beside = self.errors(job, self.moved, relative)
             limits = {p: None if beside.get(column) is None else factor * beside[column] for p, (column, factor) in COMPARED.items()}
-            error, measure = relative(value, self.values["f32"][job] - (self.noise[job.size] if job.steps else 0)), job.measure
+            error, measure = relative(value, self.values["f32"][job] - (self.noise[job.size, job.draw] if job.steps else 0)), job.measure
         times = {p: error / limit if error is not None and limit else None for p, limit in limits.items()}
         return {"mistake": name, "measure": measure, "error": error, "times": times}
 
     def tables(self):
         rows, mistakes = list(self.rows()), self.mistake_rows()
-        return {**self.about, "rows": rows, "mistakes": mistakes}, markdown(self.about, self.columns, rows, mistakes)
-
-
-def number(value):
-    return "-" if value is None else f"{value:.2e}" if abs(value) < 0.1 else f"{value:.3f}"
-
-
-def markdown(about, columns, rows, mistakes):
-    """Errors are norms of differences from f32 over norms of f32; strength and share are 1 where all is right."""
-    lines = [f"{key}: {value}" for key, value in about.items() if isinstance(value, (str, float, int))] + [""]
-    lines.append("| case | size | measure | " + " | ".join(columns) + " | verdict |")
-    lines.append("|" + "---|" * (len(columns) + 4))
-    for row in rows:
-        verdict = ", ".join(f"{precision} {result}" for precision, result in row["verdicts"].items()) or "-"
-        cells = [row["case"], row["size"], row["measure"], *(number(row["errors"][column]) for column in columns), verdict]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| planted mistake | measure | error | times bf16's tolerance | times fp8's | verdict |", "|---|---|---|---|---|---|"]
-    for row in mistakes:
-        times = " | ".join("-" if value is None else f"{value:.1f}" for value in row["times"].values())
-        lines.append(f"| {row['mistake']} | {row['measure']} | {number(row['error'])} | {times} | {row['verdict']} |")
-    return "\n".join(lines) + "\n"
+        return {**self.about, "rows": rows, "mistakes": mistakes}, markdown(self.about, self.columns, COMPARED, rows, mistakes)
 
 
 def write(report, folder):
-    """parity.json and parity.md; returns how many verdicts are pass, FAIL, missing, seen, NOT SEEN."""
+    """parity.json and parity.md; returns how many verdicts are pass, FAIL, open, missing, seen, NOT SEEN."""
     data, text = report.tables()
     data["verdicts"] = collections.Counter(v for row in data["rows"] for v in row["verdicts"].values())
     data["verdicts"].update(row["verdict"] for row in data["mistakes"] if row["verdict"] != "-")

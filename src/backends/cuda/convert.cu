@@ -49,6 +49,18 @@ __global__ void convert_kernel(RowsOf<In> x, Scales scales, Out* y, int64_t colu
   store(y + row * columns + c, v);
 }
 
+// Grid: (rows, groups of columns).
+__global__ void narrow_kernel(const bf16* x, RowsOf<uint8_t> y, int64_t columns) {
+  const int64_t row = blockIdx.x, c = (static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x) * kPack;
+  if (c >= columns) return;
+  float v[kPack];
+  load(x + row * columns + c, v);
+  uint32_t words[kPack / 4];
+#pragma unroll
+  for (int i = 0; i < kPack / 4; ++i) words[i] = to_e4m3x4(v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]);
+  store_words(y[row] + c, words);
+}
+
 template <class In, class Out, int n>
 void launch(const Tensor& x, const Scales& scales, void* y, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(x.size(0) * x.size(1)),
@@ -72,6 +84,14 @@ void convert_rows(const Tensor& x, const Tensor& scale, DType type, void* y, cud
   };
   if (x.dtype() == DType::f8_e4m3) to(std::type_identity<uint8_t>());
   else dispatch(x.dtype(), to);
+  check_launch("linear: conversion");
+}
+
+void narrow_rows(const void* x, const Tensor& y, cudaStream_t stream) {
+  if (y.count() == 0) return;
+  const dim3 grid(static_cast<unsigned>(y.size(0) * y.size(1)),
+                  static_cast<unsigned>(ceil_div(y.size(2), int64_t{kColumnThreads} * kPack)));
+  narrow_kernel<<<grid, kColumnThreads, 0, stream>>>(static_cast<const bf16*>(x), RowsOf<uint8_t>(y), y.size(2));
   check_launch("linear: conversion");
 }
 

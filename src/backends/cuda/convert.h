@@ -11,4 +11,8 @@ namespace fx::cuda {
 // (B, L) f32 of any strides.
 void convert_rows(const Tensor& x, const Tensor& scale, DType type, void* y, cudaStream_t stream);
 
+// y = x in e4m3, without scales: x is dense (B, L, C) bf16, y (B, L, C) of any strides, C a multiple of 8 and all rows of y
+// at multiples of 8 bytes.
+void narrow_rows(const void* x, const Tensor& y, cudaStream_t stream);
+
 }  // namespace fx::cuda

@@ -17,15 +17,6 @@ bool rows_at_16_bytes(const Tensor& t) {
   return at_16_bytes(t.raw());
 }
 
-// Whether the library fills the front of x.
-bool front_product_fits(const LinearArgs& a, Matmul& matmul) {
-  const int64_t in = a.weight.size(1), columns = a.weight_front.size(1);
-  if (!at_16_bytes(a.weight_down.raw())) return false;
-  if (a.x.dtype() == DType::f8_e4m3) return matmul.supports(front_product(a.x, a.weight_down));
-  const Tensor dense(a.weight.raw(), DType::f8_e4m3, {a.x.size(0), a.x.size(1), columns + in});  // nothing is read
-  return matmul.supports(front_product(dense.slice(2, columns, columns + in), a.weight_down));
-}
-
 // Whether the library multiplies e4m3 by e4m3 here. Sizes like those of tiny test models do not fit.
 bool outer_vector_fits(const LinearArgs& a, Matmul& matmul) {
   const int64_t in = a.weight.size(1) + (a.weight_front.defined() ? a.weight_front.size(1) : 0);
@@ -34,7 +25,7 @@ bool outer_vector_fits(const LinearArgs& a, Matmul& matmul) {
       (quantised && !rows_at_16_bytes(a.x)))
     return false;
   if (!at_16_bytes(a.weight.raw()) || !at_16_bytes(a.weight_scale.raw())) return false;
-  if (a.weight_down.defined() && !front_product_fits(a, matmul)) return false;
+  if (a.weight_down.defined() && !at_16_bytes(a.weight_down.raw())) return false;
   for (const LinearOutput& output : a.outputs) {
     if (!output.y.defined() || output.y.size(2) == 0) continue;
     if (output.y.size(2) % 16 != 0 || !rows_at_16_bytes(output.y)) return false;
@@ -65,24 +56,23 @@ LinearKind linear_kind(const LinearArgs& a, Matmul& matmul) {
   return !a.weight_only && outer_vector_fits(a, matmul) ? LinearKind::outer_vector : LinearKind::widened;
 }
 
-Product front_product(const Tensor& x, const Tensor& weight_down) {
-  const int64_t columns = weight_down.size(0);
-  const Blocks blocks(x, x, false);  // the front has the strides of x
+Product front_product(const Tensor& x, const Tensor& weight_down, const Tensor& y) {
+  const Blocks blocks(x, y, false);
   return {.m = blocks.rows,
-          .n = columns,
+          .n = weight_down.size(0),
           .k = x.size(2),
           .x = x.raw(),
           .x_stride = blocks.x_row,
           .w = weight_down.raw(),
           .w_stride = x.size(2),
-          .y = x.data<std::byte>() - columns,
+          .y = y.raw(),
           .y_stride = blocks.y_row,
           .batches = blocks.batches,
           .x_batch = blocks.x_batch,
           .y_batch = blocks.y_batch,
           .alpha = kFoldAlpha,
           .type = DType::f8_e4m3,
-          .y_type = DType::f8_e4m3};
+          .y_type = y.dtype()};
 }
 
 }  // namespace fx::cuda

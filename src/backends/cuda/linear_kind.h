@@ -27,9 +27,9 @@ inline DType product_type(LinearKind kind, const LinearOutput& output, bool adde
   return kind == LinearKind::f32 || exact ? DType::f32 : output.y.dtype();
 }
 
-// What an adapter in the front of a weight needs before the product with it: the front of x (B, L, in), right before its
-// rows, becomes kFoldAlpha * x weight_down^T, all in e4m3.
-Product front_product(const Tensor& x, const Tensor& weight_down);
+// What an adapter in the front of a weight needs before the product with it: y (B, L, E) = kFoldAlpha * x weight_down^T for x
+// (B, L, in) in e4m3; y in e4m3 or bf16.
+Product front_product(const Tensor& x, const Tensor& weight_down, const Tensor& y);
 
 // How the rows of (B, L, C) tensors go into one product: as one block where both allow it, else one block per batch
 // entry. `apart` asks for the latter, as entries with scales of their own need.

@@ -39,6 +39,7 @@ LinearRun::LinearRun(const LinearDevice& device, const LinearArgs& args)
     const auto size = static_cast<int64_t>(size_of(a_.lora.a.dtype()));
     inner_at_ = parts_.add(batches * a_.x.size(1) * a_.lora.a.size(0) * size);
   }
+  if (a_.weight_down.defined()) wide_front_at_ = parts_.add(2 * batches * a_.x.size(1) * front_);
   if (!folds_) return;
   fold_scale_at_ = parts_.add(4 * batches * out);
   fold_bias_at_ = parts_.add(2 * batches * out);
@@ -86,8 +87,15 @@ void LinearRun::run() {
 // With the same columns whether an adapter is there or not, so that one without ranks is none, bitwise. What lies in them
 // may be anything, NaN too.
 void LinearRun::fill_front() {
-  if (a_.weight_down.defined()) return device_.matmul.run(front_product(input_.x(), a_.weight_down));
   const Tensor& front = input_.front();
+  if (a_.weight_down.defined()) {
+    const Product product = front_product(input_.x(), a_.weight_down, front);
+    if (device_.matmul.supports(product)) return device_.matmul.run(product);
+    // Few rows and a great depth: there the library writes no e4m3.
+    const Tensor wide(scratch_ + wide_front_at_, DType::bf16, front.shape());
+    device_.matmul.run(front_product(input_.x(), a_.weight_down, wide));
+    return narrow_rows(wide.raw(), front, device_.stream);
+  }
   for (int64_t entry = 0; entry < front.size(0); ++entry) {
     check_cuda(
         cudaMemset2DAsync(front.data<std::byte>() + entry * front.stride(0), static_cast<size_t>(front.stride(1)), 0,

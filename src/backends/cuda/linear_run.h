@@ -44,7 +44,8 @@ class LinearRun {
   LinearInput input_;
   std::array<Way, 2> ways_;
   bool folds_ = false;
-  int64_t fold_scale_at_ = 0, fold_bias_at_ = 0, inner_at_ = 0, widened_at_ = 0;  // places in scratch memory
+  // Places in scratch memory.
+  int64_t fold_scale_at_ = 0, fold_bias_at_ = 0, inner_at_ = 0, widened_at_ = 0, wide_front_at_ = 0;
   int64_t rows_at_a_time_ = 0;                                                    // of the weight
 
   GateFold fold_;

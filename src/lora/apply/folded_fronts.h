@@ -28,6 +28,8 @@ class FoldedFronts {
   // Waits, and says whether all that was written since `begin` is as good there as beside the weight. If not, what was
   // written counts as unknown.
   bool finish(const AdapterSet& adapters);
+  // The layer's weight has new scales.
+  void forget(size_t slot) { contents_[slot].reset(); }
   // Whether layers take what their fronts have.
   void use(bool on);
 

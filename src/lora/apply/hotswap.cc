@@ -79,7 +79,7 @@ bool HotSwap::grow_for(const StagedAdapters& staged) {
   }
   // Once a layer that carries its adapters needs its slot, all get what is reserved for them, so that nothing moves again.
   if (std::ranges::any_of(sizes, [&](const auto& each) { return carries(each.first); })) {
-    for (size_t slot = 0; slot < slots_->count(); ++slot) sizes.try_emplace(slot, reserved_[slot]);
+    for (size_t slot = 0; slot < slots_->count(); ++slot) sizes.try_emplace(slot, larger(slots_->size(slot), reserved_[slot]));
   }
   std::vector<AdapterSlots::Growth> growth;
   for (const auto& [slot, size] : sizes) {
@@ -148,7 +148,10 @@ void HotSwap::write_parameters(StagedAdapters& staged, SwapReport& report) {
     ++report.params_restored;
     note(parameter);
   }
-  for (const size_t slot : staged.rewritten_) weights_.forget(slot);
+  for (const size_t slot : staged.rewritten_) {
+    weights_.forget(slot);
+    fronts_.forget(slot);
+  }
   report.bytes += merged_.publish(staged.values_, std::move(staged.merged_));
 }
 

@@ -9,10 +9,6 @@ namespace {
 
 const SlotParts kNone;
 
-SlotSize larger(const SlotSize& x, const SlotSize& y) {
-  return {std::max(x.ranks, y.ranks), std::max(x.columns, y.columns), std::max(x.segments, y.segments)};
-}
-
 }  // namespace
 
 const SlotImage& StagedAdapters::image(size_t slot) const {

@@ -17,6 +17,10 @@ int64_t room_for(int64_t now, int64_t need, int64_t least) {
 
 }  // namespace
 
+SlotSize larger(const SlotSize& x, const SlotSize& y) {
+  return {std::max(x.ranks, y.ranks), std::max(x.columns, y.columns), std::max(x.segments, y.segments)};
+}
+
 SlotSize grown(const SlotSize& now, const SlotSize& need) {
   return {room_for(now.ranks, need.ranks, kLeastRanks), room_for(now.columns, need.columns, kLeastRanks),
           room_for(now.segments, need.segments, kLeastSegments)};

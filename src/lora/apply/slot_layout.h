@@ -13,6 +13,9 @@ struct SlotSize {
   bool operator==(const SlotSize&) const = default;
 };
 
+// Of both what is more.
+SlotSize larger(const SlotSize& x, const SlotSize& y);
+
 // Room for `need` in a slot that has `now`: powers of two, at least 16 ranks and columns and 4 segments, never less than now.
 SlotSize grown(const SlotSize& now, const SlotSize& need);
 
