@@ -2,8 +2,10 @@
 # fluxswap beside diffusers at the full size of FLUX.1 [dev], with random weights, on a machine with a GPU.
 #   scripts/gpu/parity.sh [ARGUMENTS of tools/gpu/parity_full.py]
 # Whether fp8 errs more than the recipe, over four draws of the inputs (ratios with standard errors):
-#   scripts/gpu/parity.sh --draws 4 --cases none r32 attn-r16 --sizes 1024x1024 --steps 0 4 --stages "recipe fp8" \
-#     --fluxswap-precisions fp8 fp8-unmerged fp8-folded
+#   scripts/gpu/parity.sh --draws 4 --same-text --cases none r32 attn-r16 --sizes 1024x1024 --steps 0 4 --stages "recipe fp8" \
+#     --stage-budget 150 --fluxswap-precisions fp8-merged fp8-unmerged fp8-folded
+# Without --same-text each draw has embeddings of its own; a program that takes one text at a time then loads the model for every
+# draw of latents.
 # Writes a random model (25 GB) to $MODEL (default /tmp/random-flux) unless it is there, then tables to $OUT (default: out).
 # FLUXSWAP is the program (default build/gpu/fluxswap as scripts/gpu/pack.sh collects it, or that of build/cuda), SHAPE the model's
 # shape (flux-dev, deep, tiny), SECONDS_IN_ALL the time for everything (default 580). RAM_DISK=1 mounts a RAM disk for the model,

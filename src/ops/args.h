@@ -206,7 +206,7 @@ struct Conv2dArgs {
   bool add = false;
 };
 
-// Group norm over (H, W, C / groups), channels last, then SiLU if asked.
+// Group norm over (H, W, C / groups), channels last, then SiLU if asked. y may be x.
 struct GroupNormArgs {
   Tensor x;     // (B, H, W, C)
   Tensor gain;  // (C)

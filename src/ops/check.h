@@ -47,9 +47,6 @@ class OpCheck {
     fail(ErrorCode::invalid_argument, "[{}] {}: expected {} {}, got {}", op_, operand, to_string(expected),
          name(dtype), describe(actual));
   }
-  void optional(std::string_view operand, const Tensor& actual, const Shape& expected) const {
-    if (actual.defined()) tensor(operand, actual, expected);
-  }
   void rank(std::string_view operand, const Tensor& actual, int expected, DType dtype = DType::f32) const {
     if (actual.defined() && actual.dtype() == dtype && actual.rank() == expected) return;
     fail(ErrorCode::invalid_argument, "[{}] {}: expected a tensor of {} axes of {}, got {}", op_, operand, expected,

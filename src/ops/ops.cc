@@ -187,6 +187,8 @@ void Ops::fold_lora(const FoldLoraArgs& a) {
   if (a.lora.defined()) {
     check_lora(check, a.lora, out, a.weight_down.size(1), DType::f8_e4m3);
     check.tensor("room", a.room, {1});
+    check.that(a.weight_down.size(1) % kFrontStep == 0 && a.weight_front.size(1) % kFrontStep == 0,
+               "in and columns of the front as multiples of 16 with an operand");
   }
   do_fold_lora(a);
 }

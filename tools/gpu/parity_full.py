@@ -1,10 +1,11 @@
 """fluxswap beside diffusers at the full size of FLUX.1 [dev], with the random weights of random_flux.py.
 
 The truth is diffusers in f32. Against it: diffusers in bf16, the published recipe's FP8 (with bf16 attention, and with attention
-as FlashAttention-3 computes it on e4m3), and fluxswap in bf16 and FP8, which runs in the background meanwhile. Everything gets
-the same noise and embeddings. Errors are norms of differences over norms, of the transformer's output of one step and of
-latents minus noise; of both also for (with adapters minus without). With --draws N everything but planted mistakes and slices is
-done for N draws of noise and embeddings, and the tables have means, standard errors, and ratios draw by draw (parity_draws.py).
+as FlashAttention-3 computes it on e4m3), and fluxswap in bf16 and FP8, which runs in the background from the first result of the
+truth on. Everything gets the same noise and embeddings. Errors are norms of differences over norms, of the transformer's output of
+one step and of latents minus noise; of both also for (with adapters minus without). With --draws N everything but planted mistakes
+and slices is done for N draws of noise and embeddings, and the tables have means, standard errors, and ratios draw by draw
+(parity_draws.py).
 
 Every stage stops when its time is used up, and the tables have what there is: parity.md and parity.json in --out, rewritten after
 each stage; truth-*.safetensors for --truth of a later run. Exit status 1 if a verdict fails or is missing.
@@ -13,9 +14,7 @@ each stage; truth-*.safetensors for --truth of a later run. Exit status 1 if a v
     python parity_full.py --model TINY --fluxswap PROGRAM --out OUT --device cpu --fluxswap-precisions f32 --sizes 64x64 96x64
 """
 
-import argparse
 import datetime
-import pathlib
 import sys
 import time
 
@@ -27,9 +26,9 @@ from diffusers_side import Diffusers
 from fluxswap_side import Fluxswap
 from parity_cases import CASES, GUIDANCE, TIMESTEP, Job, fingerprint, make_all_inputs, make_inputs, ordered_jobs, slice_modules
 from parity_mistakes import MISTAKES
+from parity_options import STAGES, parse
 
 START = time.time()
-STAGES = {"bf16": "diffusers bf16", "recipe fp8": "recipe fp8", "recipe fp8 + fa3": "recipe fp8 + fa3"}  # precision: column
 HEADROOM_FOR_TWO = 120 << 30  # bytes of a GPU on which two processes of fluxswap fit beside the Python side
 
 
@@ -60,11 +59,11 @@ class Comparison:
 
     def run(self):
         options = self.options
-        self.fluxswap.start(self.jobs, options.fluxswap_precisions if options.fluxswap else [], self.workers())
         self.values["f32"] |= parity_truth.load(options.truth, options.model, self.jobs, self.slices, self.inputs, say)
         side = Diffusers(options.model, options.device, self.adapters)
         say("diffusers: model loaded")
         self.stage(side, "f32", "f32", options.truth_budget)
+        self.start_fluxswap()
         parity_truth.save(options.out, options.model, self.values["f32"], self.inputs)
         for precision, column in STAGES.items():
             if precision in options.stages:
@@ -75,6 +74,11 @@ class Comparison:
         if left:
             say(f"out of time: {left} jobs of fluxswap not begun")
         return self.write()
+
+    def start_fluxswap(self):
+        """Once this side holds its memory: a program that finds a GPU empty takes more than it needs."""
+        if not self.fluxswap.threads:
+            self.fluxswap.start(self.jobs, self.options.fluxswap_precisions if self.options.fluxswap else [], self.workers())
 
     def workers(self):
         if self.options.workers:
@@ -95,6 +99,7 @@ class Comparison:
             start = time.time()
             values[job] = self.compute(side, job)
             say(f"{column}:", job, f"{time.time() - start:.1f} s")
+            self.start_fluxswap()
             if job == self.strong and precision in ("f32", "bf16"):
                 self.leave_slices_out(side, precision)
             if precision == "bf16" and job in self.planted:
@@ -154,36 +159,8 @@ def self_test(options):
     assert error < 1e-5
 
 
-def parse():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=pathlib.Path, required=True, help="folder that random_flux.py wrote")
-    parser.add_argument("--fluxswap", type=pathlib.Path, help="program to compare; without it only the Python side runs")
-    parser.add_argument("--fluxswap-precisions", nargs="*", default=["bf16", "fp8"], metavar="P",
-                        help="default bf16 fp8; with -merged, -unmerged or -folded behind it for that way to hold adapters")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for tables and truth")
-    parser.add_argument("--truth", type=pathlib.Path, help="folder with truth-*.safetensors of an earlier run")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="adapters (default: all)")
-    parser.add_argument("--sizes", nargs="+", default=["1024x1024", "768x1344"], metavar="WxH", help="most important first")
-    parser.add_argument("--steps", nargs="+", type=int, default=[0, 4, 28], help="0 is the output of one step (default 0 4 28)")
-    parser.add_argument("--depth", type=int, default=2, help="how many steps aside of the most telling comparison to go (default 2; all: 4)")
-    parser.add_argument("--draws", type=int, default=1, metavar="N", help="draws of noise and embeddings (default 1)")
-    parser.add_argument("--same-text", action="store_true", help="draws differ by their noise only")
-    parser.add_argument("--stages", nargs="*", choices=list(STAGES), default=list(STAGES), help="of the Python side, besides f32")
-    parser.add_argument("--text-tokens", type=int, default=512)
-    parser.add_argument("--workers", type=int, default=0, help="processes of fluxswap at a time (default: what the GPU's memory allows)")
-    parser.add_argument("--budget", type=float, default=540, help="seconds for everything (default 540)")
-    parser.add_argument("--truth-budget", type=float, default=280, help="seconds for f32 (default 280)")
-    parser.add_argument("--stage-budget", type=float, default=70, help="seconds for each other stage of the Python side (default 70)")
-    parser.add_argument("--self-test", action="store_true", help="only prove that the truth is diffusers' f32 (small models)")
-    options = parser.parse_args()
-    if options.draws < 1:
-        parser.error("--draws: expected at least 1")
-    return options
-
-
 def main():
-    options = parse()
+    options = parse(__doc__.splitlines()[0])
     options.out.mkdir(parents=True, exist_ok=True)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     if options.self_test:

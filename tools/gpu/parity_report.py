@@ -8,11 +8,11 @@ from parity_draws import both, ratios, shared_draws, summary, verdict_on_error, 
 from parity_table import markdown
 
 BF16_FACTOR = 1.5  # fluxswap bf16 may have this much of diffusers bf16's error; fluxswap fp8 may have the recipe's
-STRENGTH_FLOOR = {"bf16": 0.01, "fp8": 0.03, "fp8-unmerged": 0.03, "fp8-folded": 0.03, "f32": 0.001}  # so far from 1 is always good enough
+STRENGTH_FLOOR = {"bf16": 0.01, "fp8": 0.03, "f32": 0.001}  # so far from 1 is always good enough
 VISIBLE = 10  # a planted mistake must exceed so many tolerances
 F32_LIMIT = 1e-4  # the tolerance of the golden tests
-COMPARED = {"bf16": ("diffusers bf16", BF16_FACTOR), "fp8": ("recipe fp8", 1.0), "fp8-unmerged": ("recipe fp8", 1.0),
-            "fp8-folded": ("recipe fp8", 1.0)}
+FP8 = ("fp8", "fp8-merged", "fp8-unmerged", "fp8-folded")
+COMPARED = {"bf16": ("diffusers bf16", BF16_FACTOR), **dict.fromkeys(FP8, ("recipe fp8", 1.0))}
 SHARE_TOLERANCE = 0.08
 
 
@@ -89,7 +89,7 @@ class Report:
             if not found:
                 made[precision] = "missing"
             elif error is projection:
-                made[precision] = verdict_on_strength(found, factor, STRENGTH_FLOOR[precision], self.several)
+                made[precision] = verdict_on_strength(found, factor, STRENGTH_FLOOR[precision.partition("-")[0]], self.several)
             else:
                 made[precision] = verdict_on_error(found, factor, self.several)
         exact = [errors["fluxswap f32"] for errors in each.values() if errors.get("fluxswap f32") is not None]

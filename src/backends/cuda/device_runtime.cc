@@ -63,7 +63,7 @@ CudaRuntime::CudaRuntime() {
   check_cuda(cudaHostAlloc(reinterpret_cast<void**>(&fault_), sizeof(DeviceFault), cudaHostAllocMapped),
              "allocating pinned host memory");
   *fault_ = {};
-  transfers_ = std::make_unique<TransferPool>([this](int64_t bytes) { count(bytes); });
+  transfers_ = std::make_unique<TransferPool>();
 }
 
 CudaRuntime::~CudaRuntime() {
@@ -83,9 +83,13 @@ void* CudaRuntime::allocate(size_t bytes) {
   check_cuda(cudaStreamIsCapturing(stream_, &capture), "asking for the stream's state");
   check(capture == cudaStreamCaptureStatusNone, ErrorCode::internal,
         "{} bytes of device memory asked for while a graph is captured: run once before the capture", bytes);
+  return allocate_on(stream_, bytes);
+}
+
+void* CudaRuntime::allocate_on(cudaStream_t stream, size_t bytes) {
   void* data = nullptr;
   const size_t some = std::max<size_t>(bytes, 1);
-  const cudaError_t status = pool_ ? cudaMallocAsync(&data, some, stream_) : cudaMalloc(&data, some);
+  const cudaError_t status = pool_ ? cudaMallocAsync(&data, some, stream) : cudaMalloc(&data, some);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     size_t free = 0, total = 0;
@@ -102,9 +106,11 @@ void* CudaRuntime::allocate(size_t bytes) {
   return data;
 }
 
-void CudaRuntime::release(void* data, size_t bytes) noexcept {
+void CudaRuntime::release(void* data, size_t bytes) noexcept { release_on(stream_, data, bytes); }
+
+void CudaRuntime::release_on(cudaStream_t stream, void* data, size_t bytes) noexcept {
   // A failure here is the failure of earlier work, which the next call reports.
-  if (pool_) cudaFreeAsync(data, stream_);
+  if (pool_) cudaFreeAsync(data, stream);
   else cudaFree(data);
   count(-static_cast<int64_t>(bytes));
 }

@@ -39,6 +39,9 @@ class CudaRuntime final : public Runtime {
   // Where this thread issues work: the stream of the engine, or in `beside`, the one beside it.
   cudaStream_t stream() const;
   DeviceFault* fault() const { return fault_; }
+  // Memory in the order of another stream, or of none; thread-safe. Throws out_of_memory.
+  void* allocate_on(cudaStream_t stream, size_t bytes);
+  void release_on(cudaStream_t stream, void* data, size_t bytes) noexcept;
   int compute_capability() const { return capability_; }  // 90 for sm_90
 
  private:

@@ -36,25 +36,12 @@ TransferPool::Block TransferPool::take(size_t bytes) {
     return found;
   }
   // What is too small now will be so again; the memory is better used once.
-  for (const Block& block : unused_) free(block);
+  for (const Block& block : unused_) cudaFreeHost(block.host);
   unused_.clear();
   Block fresh{.bytes = std::max(bytes + kStep - 1, kStep) / kStep * kStep};
   check_cuda(cudaHostAlloc(reinterpret_cast<void**>(&fresh.host), fresh.bytes, cudaHostAllocDefault),
              "allocating pinned host memory");
-  // Not from the pool of the stream: this may be another thread, and the stream may be capturing.
-  const cudaError_t status = cudaMalloc(reinterpret_cast<void**>(&fresh.device), fresh.bytes);
-  if (status != cudaSuccess) free(fresh);
-  check_cuda(status, "allocating device memory for a transfer");
-  note_(static_cast<int64_t>(fresh.bytes));
   return fresh;
-}
-
-void TransferPool::free(const Block& block) noexcept {
-  if (block.device) {
-    cudaFree(block.device);
-    note_(-static_cast<int64_t>(block.bytes));
-  }
-  if (block.host) cudaFreeHost(block.host);
 }
 
 void TransferPool::give_back(const Block& block) {
@@ -64,14 +51,21 @@ void TransferPool::give_back(const Block& block) {
 
 void TransferPool::trim() {
   const std::lock_guard lock(mutex_);
-  for (const Block& block : unused_) free(block);
+  for (const Block& block : unused_) cudaFreeHost(block.host);
   unused_.clear();
 }
 
-DeviceStaging::DeviceStaging(TransferPool& pool, const CudaRuntime& runtime, size_t bytes)
-    : pool_(pool), runtime_(runtime), block_(pool.take(bytes)) {
-  for (cudaEvent_t* event : {&arrived_, &used_}) {
-    check_cuda(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
+DeviceStaging::DeviceStaging(TransferPool& pool, CudaRuntime& runtime, size_t bytes)
+    : pool_(pool), runtime_(runtime), block_(pool.take(bytes)), bytes_(bytes) {
+  try {
+    for (cudaEvent_t* event : {&arrived_, &used_}) {
+      check_cuda(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
+    }
+    // On this stream, whatever thread it is: that of the work may be capturing.
+    device_ = static_cast<std::byte*>(runtime.allocate_on(pool.stream(), bytes));
+  } catch (...) {
+    close();
+    throw;
   }
 }
 
@@ -83,6 +77,11 @@ DeviceStaging::~DeviceStaging() {
     cudaEventSynchronize(used_);
   }
   if (arrived_) cudaEventSynchronize(arrived_);
+  runtime_.release_on(pool_.stream(), device_, bytes_);
+  close();
+}
+
+void DeviceStaging::close() noexcept {
   pool_.give_back(block_);
   for (cudaEvent_t event : {arrived_, used_}) {
     if (event) cudaEventDestroy(event);
@@ -91,7 +90,7 @@ DeviceStaging::~DeviceStaging() {
 
 void DeviceStaging::send(size_t bytes) {
   const cudaStream_t copies = pool_.stream();
-  check_cuda(cudaMemcpyAsync(block_.device, block_.host, bytes, cudaMemcpyHostToDevice, copies), "sending memory");
+  check_cuda(cudaMemcpyAsync(device_, block_.host, bytes, cudaMemcpyHostToDevice, copies), "sending memory");
   check_cuda(cudaEventRecord(arrived_, copies), "recording an event");
 }
 
@@ -99,7 +98,7 @@ const std::byte* DeviceStaging::arrive() {
   const cudaStream_t user = runtime_.stream();
   if (user_ != user) check_cuda(cudaStreamWaitEvent(user, arrived_, 0), "waiting for a transfer");
   user_ = user;
-  return block_.device;
+  return device_;
 }
 
 void DeviceStaging::wait() {

@@ -1,4 +1,4 @@
-// Transfers beside the work of the stream: pinned host memory, device memory of the same size, and a copy stream.
+// Transfers beside the work of the stream: pinned host memory that is kept, device memory that is not, and a copy stream.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -12,11 +12,10 @@
 
 namespace fx::cuda {
 
-// Memory for transfers that is kept for the next one: to pin memory takes longer than to send it.
+// Pinned memory is kept for the next transfer: to pin it takes longer than to send it.
 class TransferPool {
  public:
-  // `note` is told of device memory that comes (bytes) and goes (-bytes).
-  explicit TransferPool(std::function<void(int64_t)> note) : note_(std::move(note)) {}
+  TransferPool() = default;
   ~TransferPool();
   TransferPool(const TransferPool&) = delete;
   TransferPool& operator=(const TransferPool&) = delete;
@@ -24,7 +23,6 @@ class TransferPool {
   struct Block {
     size_t bytes = 0;
     std::byte* host = nullptr;
-    std::byte* device = nullptr;
   };
   // At least `bytes`. Throws out_of_memory.
   Block take(size_t bytes);
@@ -35,9 +33,6 @@ class TransferPool {
   cudaStream_t stream();
 
  private:
-  void free(const Block& block) noexcept;
-
-  std::function<void(int64_t)> note_;
   std::mutex mutex_;
   std::vector<Block> unused_;
   cudaStream_t stream_ = nullptr;
@@ -47,7 +42,7 @@ class CudaRuntime;
 
 class DeviceStaging final : public Staging {
  public:
-  DeviceStaging(TransferPool& pool, const CudaRuntime& runtime, size_t bytes);
+  DeviceStaging(TransferPool& pool, CudaRuntime& runtime, size_t bytes);
   ~DeviceStaging() override;
   DeviceStaging(const DeviceStaging&) = delete;
 
@@ -58,9 +53,13 @@ class DeviceStaging final : public Staging {
   void wait() override;
 
  private:
+  void close() noexcept;
+
   TransferPool& pool_;
-  const CudaRuntime& runtime_;
+  CudaRuntime& runtime_;
   TransferPool::Block block_;
+  size_t bytes_;
+  std::byte* device_ = nullptr;
   cudaEvent_t arrived_ = nullptr, used_ = nullptr;
   cudaStream_t user_ = nullptr;  // with work on the bytes; what was issued beside the engine's work has been waited for
 };

@@ -6,21 +6,22 @@
 
 namespace fx {
 
-VaeCanvas::VaeCanvas(Runtime& runtime, DType dtype, int64_t capacity) {
-  for (Buffer& buffer : buffers_) buffer = Buffer(runtime, dtype, {capacity});
-}
-
-Tensor VaeCanvas::view(int buffer, const Shape& shape) const {
-  return buffers_[buffer].tensor().slice(0, 0, shape.count()).reshape(shape);
+Tensor VaeCanvas::view(int buffer, const Shape& shape) {
+  Buffer& memory = buffers_[buffer];
+  if (!memory.tensor().defined() || memory.tensor().count() < shape.count()) {
+    memory = Buffer();  // before there are two
+    memory = Buffer(runtime_, dtype_, {shape.count()});
+  }
+  return memory.tensor().slice(0, 0, shape.count()).reshape(shape);
 }
 
 Tensor VaeCanvas::reset(int64_t batch, int64_t height, int64_t width, int64_t channels) {
   return x_ = view(current_, {batch, height, width, channels});
 }
 
-Tensor VaeCanvas::scratch_of(int index, const Shape& shape) const { return view(buffer_of_scratch(index), shape); }
+Tensor VaeCanvas::scratch_of(int index, const Shape& shape) { return view(buffer_of_scratch(index), shape); }
 
-Tensor VaeCanvas::scratch(int index, int64_t channels, int64_t scale) const {
+Tensor VaeCanvas::scratch(int index, int64_t channels, int64_t scale) {
   return scratch_of(index, {x_.size(0), x_.size(1) * scale, x_.size(2) * scale, channels});
 }
 
@@ -39,20 +40,24 @@ ResnetBlock::ResnetBlock(const ParamScope& scope, int64_t in, int64_t out, int g
 }
 
 void ResnetBlock::forward(Ops& ops, VaeCanvas& canvas) const {
-  const Tensor x = canvas.x();                        // (B, H, W, in)
-  const Tensor normed = canvas.scratch(0, x.size(3));  // (B, H, W, in)
-  const Tensor hidden = canvas.scratch(1, out_);       // (B, H, W, out)
-  norm1_(ops, x, normed, true);
-  conv1_(ops, normed, hidden);
-  const Tensor hidden_normed = canvas.scratch(0, out_);
-  norm2_(ops, hidden, hidden_normed, true);
+  const Tensor x = canvas.x();                    // (B, H, W, in)
+  const Tensor hidden = canvas.scratch(0, out_);  // (B, H, W, out)
   if (!shortcut_) {
-    conv2_(ops, hidden_normed, x, 1, true);
+    const Tensor normed = canvas.scratch(1, x.size(3));  // (B, H, W, in)
+    norm1_(ops, x, normed, true);
+    conv1_(ops, normed, hidden);
+    norm2_(ops, hidden, hidden, true);
+    conv2_(ops, hidden, x, 1, true);
     return;
   }
-  (*shortcut_)(ops, x, hidden);
-  conv2_(ops, hidden_normed, hidden, 1, true);
-  canvas.adopt(1, hidden);
+  // First what x itself is needed for, so that its norm takes its place.
+  const Tensor sum = canvas.scratch(1, out_);  // (B, H, W, out)
+  (*shortcut_)(ops, x, sum);
+  norm1_(ops, x, x, true);
+  conv1_(ops, x, hidden);
+  norm2_(ops, hidden, hidden, true);
+  conv2_(ops, hidden, sum, 1, true);
+  canvas.adopt(1, sum);
 }
 
 VaeAttention::VaeAttention(const ParamScope& scope, int64_t channels, int groups)

@@ -14,26 +14,29 @@ namespace fx {
 
 inline constexpr float kVaeNormEps = 1e-6f;
 
-// The picture being worked on, and two buffers of the same capacity for intermediate results.
+// The picture being worked on, and two buffers for intermediate results. Each has the memory that it has needed so far.
 class VaeCanvas {
  public:
   static constexpr int kBuffers = 3;
-  // `capacity`: the largest number of elements of any intermediate.
-  VaeCanvas(Runtime& runtime, DType dtype, int64_t capacity);
+  VaeCanvas(Runtime& runtime, DType dtype) : runtime_(runtime), dtype_(dtype) {}
 
   // The current picture gets this shape; its contents are undefined until written.
   Tensor reset(int64_t batch, int64_t height, int64_t width, int64_t channels);
   const Tensor& x() const { return x_; }  // (B, H, W, C)
-  // Scratch 0 or 1 seen as a picture of the current height and width times `scale`.
-  Tensor scratch(int index, int64_t channels, int64_t scale = 1) const;
-  Tensor scratch_of(int index, const Shape& shape) const;
+  // Scratch 0 or 1 as a picture of the current height and width times `scale`. Its contents are undefined; what was there
+  // may be gone.
+  Tensor scratch(int index, int64_t channels, int64_t scale = 1);
+  Tensor scratch_of(int index, const Shape& shape);
   // The scratch buffer behind `image` becomes the picture, and the old picture becomes scratch.
   void adopt(int index, const Tensor& image);
 
  private:
+  Tensor view(int buffer, const Shape& shape);
+
+  Runtime& runtime_;
+  DType dtype_;
   Buffer buffers_[kBuffers];
   int current_ = 0;
-  Tensor view(int buffer, const Shape& shape) const;
   int buffer_of_scratch(int index) const { return (current_ + 1 + index) % kBuffers; }
   Tensor x_;
 };

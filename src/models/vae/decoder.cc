@@ -58,7 +58,7 @@ void VaeDecoder::forward(Ops& ops, const Tensor& given, const Tensor& image, Tap
   const auto tap = [&](const std::string& name, const Tensor& tensor) {
     if (taps) taps->record(ops, "vae.decoder." + name, tensor);
   };
-  VaeCanvas canvas(ops.runtime(), image.dtype(), B * capacity(h, w));
+  VaeCanvas canvas(ops.runtime(), image.dtype());
   Tensor latents = given;
   if (post_quant_conv_) {
     const Tensor projected = canvas.scratch_of(1, latents.shape());
@@ -81,9 +81,8 @@ void VaeDecoder::forward(Ops& ops, const Tensor& given, const Tensor& image, Tap
     }
     tap("up_blocks." + std::to_string(i), canvas.x());
   }
-  const Tensor normed = canvas.scratch(0, canvas.x().size(3));
-  norm_out_(ops, canvas.x(), normed, true);
-  conv_out_(ops, normed, image);
+  norm_out_(ops, canvas.x(), canvas.x(), true);
+  conv_out_(ops, canvas.x(), image);
   ops.runtime().synchronize();  // the canvas goes away
 }
 

@@ -15,7 +15,7 @@ class VaeDecoder {
   // latents (B, h, w, latent_channels) -> image (B, H, W, 3), nominally in [-1, 1], where H = factor * h. Allocates its
   // activations for the call.
   void forward(Ops& ops, const Tensor& latents, const Tensor& image, Taps* taps = nullptr) const;
-  // Device memory of these activations for a picture with h x w latents.
+  // At most so much device memory do these activations take for a picture with h x w latents.
   size_t bytes(int64_t h, int64_t w, DType dtype) const;
 
  private:

@@ -29,19 +29,9 @@ VaeEncoder::VaeEncoder(ParamStore& store, const VaeConfig& config)
   }
 }
 
-int64_t VaeEncoder::capacity(int64_t H, int64_t W) const {
-  int64_t largest = 0, before = config_.block_channels.front();
-  for (size_t i = 0; i < down_blocks_.size(); ++i) {
-    largest = std::max(largest, H * W * std::max(before, config_.block_channels[i]));
-    if (down_blocks_[i].downsampler) H /= 2, W /= 2;
-    before = config_.block_channels[i];
-  }
-  return std::max(largest, H * W * 2 * config_.latent_channels);
-}
-
 void VaeEncoder::forward(Ops& ops, const Tensor& image, const Tensor& mean) const {
   const int64_t B = image.size(0), H = image.size(1), W = image.size(2);
-  VaeCanvas canvas(ops.runtime(), image.dtype(), B * capacity(H, W));
+  VaeCanvas canvas(ops.runtime(), image.dtype());
   conv_in_(ops, image, canvas.reset(B, H, W, config_.block_channels.front()));
   for (const DownBlock& block : down_blocks_) {
     for (const ResnetBlock& resnet : block.resnets) resnet.forward(ops, canvas);

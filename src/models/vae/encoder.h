@@ -20,7 +20,6 @@ class VaeEncoder {
   };
 
   // The largest intermediate of a picture of H x W pixels, in elements.
-  int64_t capacity(int64_t H, int64_t W) const;
 
   VaeConfig config_;
   Conv2d conv_in_;
