@@ -46,6 +46,15 @@ void expect_distinct_files(const GenerateOptions& o, const std::vector<Path>& pi
   expect_distinct(outputs, inputs);
 }
 
+// Noise is always one for each picture; embeddings may be one for all.
+GivenInputs given_to(const GivenInputs& all, int picture, int count) {
+  GivenInputs given = all;
+  for (auto* tensor : {&given.latents, &given.prompt_embeds, &given.pooled}) {
+    if (*tensor && count > 1 && (*tensor)->shape[0] == count) *tensor = pictures_of(**tensor, picture, 1);
+  }
+  return given;
+}
+
 // Drops the pixels of pictures that are on disk; latents stay for --save-latents.
 void make_pictures(const GenerateOptions& o, Engine& engine, Request request, const Inputs& inputs, ProgressBar& bar,
                    Result& result) {
@@ -53,8 +62,7 @@ void make_pictures(const GenerateOptions& o, Engine& engine, Request request, co
   const uint64_t first_seed = request.seed;
   for (int i = 0; i < o.count; ++i) {
     request.seed = first_seed + static_cast<uint64_t>(i);
-    request.given = inputs.given;
-    if (inputs.given.latents) request.given.latents = pictures_of(*inputs.given.latents, i, 1);
+    request.given = given_to(inputs.given, i, o.count);
     request.taps = i == 0 && !o.taps.empty() ? &taps : nullptr;
     if (o.count > 1) bar.set_prefix(fmt::format("{}/{}", i + 1, o.count));
     Picture picture = engine.generate(request, [&](const Progress& progress) {

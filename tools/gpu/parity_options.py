@@ -20,7 +20,7 @@ def parse(description):
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="adapters (default: all)")
     parser.add_argument("--sizes", nargs="+", default=["1024x1024", "768x1344"], metavar="WxH", help="most important first")
     parser.add_argument("--steps", nargs="+", type=int, default=[0, 4, 28], help="0 is the output of one step (default 0 4 28)")
-    parser.add_argument("--depth", type=int, default=2, help="how many steps aside of the most telling comparison to go (default 2; all: 4)")
+    parser.add_argument("--depth", type=int, default=2, help="how many steps aside of the most telling comparison to go (default 2; all 4)")
     parser.add_argument("--draws", type=int, default=1, metavar="N", help="draws of noise and embeddings (default 1)")
     parser.add_argument("--same-text", action="store_true", help="draws differ by their noise only")
     parser.add_argument("--stages", nargs="*", choices=list(STAGES), default=list(STAGES), help="of the Python side, besides f32")

@@ -4,6 +4,7 @@ The text encoders are small, with the widths that the transformer expects and th
 give embeddings, not prompts; `--text-encoders` writes T5-XXL and CLIP-L in full (10 GB more).
 
     python random_flux.py --out FOLDER                     on a GPU
+    python random_flux.py --out FOLDER --text-encoders --beside OTHER   only T5-XXL and CLIP-L; the rest are links to OTHER's
     python random_flux.py --out FOLDER --shape tiny        2 + 2 narrow blocks, on a CPU
     python random_flux.py --out FOLDER --shape deep        19 + 38 narrow blocks: what full depth does to rounding
 """
@@ -74,7 +75,7 @@ def shapes_of(component, config):
     return shapes
 
 
-def write_folder(folder, shape, seed, device, tokenizers, full_encoders):
+def write_folder(folder, shape, seed, device, tokenizers, full_encoders, beside=None):
     if folder.exists():
         if not (folder / "model_index.json").exists():
             raise SystemExit(f"{folder} exists and is not a diffusers folder: it is not overwritten")
@@ -88,6 +89,9 @@ def write_folder(folder, shape, seed, device, tokenizers, full_encoders):
     for offset, (component, config) in enumerate(configs_of(shape, clip, t5, full_encoders).items()):
         start = time.time()
         target = folder / component
+        if beside and not component.startswith("text_encoder"):
+            target.symlink_to((beside / component).resolve())
+            continue
         target.mkdir()
         (target / "config.json").write_text(json.dumps(config, indent=1))
         large = component == "transformer" or (component == "text_encoder_2" and full_encoders)
@@ -104,11 +108,13 @@ def main():
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to draw (default: a GPU if there)")
     parser.add_argument("--text-encoders", action="store_true", help="T5-XXL and CLIP-L in full instead of small ones")
+    parser.add_argument("--beside", type=pathlib.Path, metavar="OTHER", help="link transformer and VAE of this folder, and write the rest")
     parser.add_argument("--tokenizers", type=pathlib.Path, default=ROOT / "models" / "demo",
                         help="folder with tokenizer and tokenizer_2, or clip and t5, to copy (default models/demo)")
     arguments = parser.parse_args()
     start = time.time()
-    write_folder(arguments.out, arguments.shape, arguments.seed, arguments.device, arguments.tokenizers, arguments.text_encoders)
+    write_folder(arguments.out, arguments.shape, arguments.seed, arguments.device, arguments.tokenizers, arguments.text_encoders,
+                 arguments.beside)
     random_adapters.write_all(arguments.out, arguments.seed, arguments.device)
     print(f"{arguments.out}: complete after {time.time() - start:.1f} s", flush=True)
 
