@@ -17,6 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from parity_cases import CASES, GUIDANCE, TIMESTEP
 
+MODES = {
+    "merged": ["--adapter-mode", "merged"],
+    "unmerged": ["--adapter-mode", "unmerged"],
+    "folded": ["--adapter-mode", "unmerged", "--max-rank", "128"],  # within the products of fp8 layers
+    "bf16attention": ["--attention", "bf16"],
+}
 FAILURES_TO_STOP = 2  # in a row; then the rest of that precision would fail as well, and time is dear
 OTHER_TIMESTEP = 0.25  # any other than TIMESTEP
 SECONDS_TO_LOAD, SECONDS_A_DRAW = 120, 60  # at most
@@ -52,13 +58,11 @@ class Fluxswap:
 
     def command(self, precision, job, count, given, out):
         width, height = job.size
-        precision, _, mode = precision.partition("-")  # "fp8-unmerged"
+        precision, *modes = precision.split("-")  # "fp8-folded-bf16attention"
         common = ["--model", self.model, "--device", self.device, "--precision", precision, "--width", width, "--height", height,
                   "--guidance", GUIDANCE, "--inputs", given]
-        if mode == "folded":  # unmerged, within the products of fp8 layers
-            common += ["--adapter-mode", "unmerged", "--max-rank", "128"]
-        elif mode:
-            common += ["--adapter-mode", mode]
+        for mode in modes:
+            common += MODES[mode]
         for name, scale in CASES[job.case].items():
             common += ["--lora", f"{self.adapters[name]}:{scale}"]
         if job.steps == 0:

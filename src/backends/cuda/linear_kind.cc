@@ -17,6 +17,22 @@ bool rows_at_16_bytes(const Tensor& t) {
   return at_16_bytes(t.raw());
 }
 
+// The product of one output, as far as the library's choice of a kernel goes: nothing is read.
+Product outer_product(const LinearArgs& a, const LinearOutput& output) {
+  const int64_t in = a.weight.size(1) + (a.weight_front.defined() ? a.weight_front.size(1) : 0);
+  const void* any = a.weight.raw();
+  Product p{.m = a.x.size(0) * a.x.size(1), .n = output.y.size(2), .k = in, .x = any};
+  p.x_stride = a.x.dtype() == DType::f8_e4m3 && a.x.size(1) > 1 ? a.x.stride(1) : in;
+  p.w = any;
+  p.w_stride = a.weight.stride(0);
+  p.y = output.y.raw();
+  p.y_stride = output.y.size(1) > 1 ? output.y.stride(1) : output.y.size(2);
+  p.type = DType::f8_e4m3;
+  p.y_type = product_type(LinearKind::outer_vector, output, false);
+  p.x_scale = p.w_scale = a.weight_scale.f32();
+  return p;
+}
+
 // Whether the library multiplies e4m3 by e4m3 here. Sizes like those of tiny test models do not fit.
 bool outer_vector_fits(const LinearArgs& a, Matmul& matmul) {
   const int64_t in = a.weight.size(1) + (a.weight_front.defined() ? a.weight_front.size(1) : 0);
@@ -29,26 +45,20 @@ bool outer_vector_fits(const LinearArgs& a, Matmul& matmul) {
   for (const LinearOutput& output : a.outputs) {
     if (!output.y.defined() || output.y.size(2) == 0) continue;
     if (output.y.size(2) % 16 != 0 || !rows_at_16_bytes(output.y)) return false;
-    const void* any = a.weight.raw();  // nothing is read
-    Product p{.m = a.x.size(0) * a.x.size(1), .n = output.y.size(2), .k = in, .x = any};
-    p.x_stride = quantised && a.x.size(1) > 1 ? a.x.stride(1) : in;
-    p.w = any;
-    p.w_stride = a.weight.stride(0);
-    p.y = output.y.raw();
-    p.y_stride = output.y.size(1) > 1 ? output.y.stride(1) : output.y.size(2);
-    p.type = DType::f8_e4m3;
-    p.y_type = product_type(LinearKind::outer_vector, output, false);
-    p.x_scale = p.w_scale = a.weight_scale.f32();
-    if (p.y_type == DType::bf16) {
-      if (a.bias.defined()) p.bias = any;
-      p.gelu_tanh = output.activation == Activation::gelu_tanh;
-    }
-    if (!matmul.supports(p)) return false;
+    if (!matmul.supports(outer_product(a, output))) return false;
   }
   return true;
 }
 
 }  // namespace
+
+bool adds_bias(const LinearArgs& a, const LinearOutput& output, Matmul& matmul) {
+  Product p = outer_product(a, output);
+  p.bias = a.weight.raw();
+  if (!matmul.supports(p)) return false;
+  p.m = a.x.size(1);  // entries may go one by one
+  return matmul.supports(p);
+}
 
 LinearKind linear_kind(const LinearArgs& a, Matmul& matmul) {
   if (a.weight.dtype() == DType::f32) return LinearKind::f32;

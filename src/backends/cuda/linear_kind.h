@@ -15,6 +15,9 @@ enum class LinearKind {
 
 LinearKind linear_kind(const LinearArgs& args, Matmul& matmul);
 
+// Of an outer_vector layer: whether the product of an output takes a bias. With few rows and a great depth it does not.
+bool adds_bias(const LinearArgs& args, const LinearOutput& output, Matmul& matmul);
+
 // Whether the kernel of a product can do it to bf16.
 inline bool fuses_activation(Activation activation) {
   return activation == Activation::none || activation == Activation::gelu_tanh;

@@ -51,7 +51,7 @@ void LinearRun::choose_way(const LinearOutput& output, Way& way) {
   const bool plain = output.activation == Activation::none && y.dtype() == DType::bf16;
   const bool gated = a_.gate.defined();
   if (kind_ == LinearKind::outer_vector) {
-    way.onto = a_.add && plain;
+    way.onto = a_.add && plain && (!a_.bias.defined() || adds_bias(a_, output, device_.matmul));
     if (way.onto && (gated || (a_.bias.defined() && a_.bias.dtype() != DType::bf16))) folds_ = true;
   } else if (kind_ != LinearKind::f32) {
     way.onto = a_.add && plain && !gated;
