@@ -1,5 +1,5 @@
 // Draws many prompts in one process, for judges: loading and CUDA's start would take longer than the pictures.
-//   draw_prompts MODEL --jobs FILE --out FILE [--device D] [--precision P] [--adapter-mode M]
+//   draw_prompts MODEL --jobs FILE --out FILE [--device D] [--precision P] [--adapter-mode M] [--max-rank N]
 // A line of the jobs' file: a name, an adapter's file or nothing, a seed and a prompt, with tabs between them. The output is
 // one safetensors file: NAME is the picture (H, W, 3), NAME.moved the latents minus the noise that they were made of. Prints
 // one JSON object.
@@ -28,6 +28,7 @@ struct Job {
 
 struct Options {
   std::string model, jobs, out, device = "cpu", precision = "auto", adapter_mode = "auto";
+  int64_t max_rank = 0;
   fx::Request request;
 };
 
@@ -56,6 +57,7 @@ fx::ModelOptions model_options(const Options& options, fx::Ops& ops) {
   for (const fx::Precision precision : {fx::Precision::f32, fx::Precision::bf16, fx::Precision::fp8}) {
     if (options.precision == name(precision)) wanted.precision = precision;
   }
+  wanted.lora_ranks = options.max_rank;
   if (options.adapter_mode != "auto") wanted.masters = options.adapter_mode == "merged";
   return plan_model(fx::read_model_configs(options.model), ops, wanted);
 }
@@ -118,6 +120,7 @@ int main(int argc, char** argv) {
   app.add_option("--device", options.device)->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--precision", options.precision)->check(CLI::IsMember({"auto", "f32", "bf16", "fp8"}));
   app.add_option("--adapter-mode", options.adapter_mode)->check(CLI::IsMember({"auto", "merged", "unmerged"}));
+  app.add_option("--max-rank", options.max_rank)->check(CLI::Range(0, 1024));
   app.add_option("--steps", options.request.steps)->check(CLI::Range(1, 1000));
   app.add_option("--max-sequence-length", options.request.max_sequence_length);
   CLI11_PARSE(app, argc, argv);

@@ -3,7 +3,7 @@ tools/demo_model judges them.
 
   python tools/gpu/demo_fidelity.py --program build/gpu/draw_prompts --model models/demo --out OUT
 
-Columns: f32 on the GPU, which is the yardstick; bf16 and fp8 with merged adapters; fp8 with adapters beside the weights. Rows: the share
+Columns: f32 on the GPU, which is the yardstick; bf16 and fp8 with merged adapters; fp8 with adapters in the fronts of weights. Rows: the share
 of base pictures in which all is right, and its parts; the share of an adapter's pictures that have its look, on prompts and seeds of
 their own. Verdicts are about what has enough pictures to tell a point (200 and 480): a single adapter's look, at 1.7 points for one
 picture, is shown and not judged. Below, relative errors of the latents (minus noise) against the CPU in f32.
@@ -32,7 +32,7 @@ CONFIGS = {
     "f32": ["--device", "cuda", "--precision", "f32"],
     "bf16": ["--device", "cuda", "--precision", "bf16", "--adapter-mode", "merged"],
     "fp8": ["--device", "cuda", "--precision", "fp8", "--adapter-mode", "merged"],
-    "fp8 unmerged": ["--device", "cuda", "--precision", "fp8", "--adapter-mode", "unmerged"],
+    "fp8 unmerged": ["--device", "cuda", "--precision", "fp8", "--adapter-mode", "unmerged", "--max-rank", "32"],
 }
 CPU = ["--device", "cpu", "--precision", "f32"]
 ADAPTER_SEED, ADAPTER_PROMPTS = 9, 60  # as evaluate.py
