@@ -57,7 +57,7 @@ fx::ModelOptions model_options(const Options& options, fx::Ops& ops) {
   for (const fx::Precision precision : {fx::Precision::f32, fx::Precision::bf16, fx::Precision::fp8}) {
     if (options.precision == name(precision)) wanted.precision = precision;
   }
-  wanted.lora_ranks = options.max_rank;
+  if (options.max_rank > 0) wanted.lora_ranks = options.max_rank;
   if (options.adapter_mode != "auto") wanted.masters = options.adapter_mode == "merged";
   return plan_model(fx::read_model_configs(options.model), ops, wanted);
 }

@@ -7,7 +7,7 @@
 #include <map>
 
 #include "bench_cost.h"
-#include "ops/ops.h"
+#include "ops/relay_ops.h"
 
 namespace fx::cli {
 
@@ -17,14 +17,9 @@ struct OpTotal {
   double seconds = 0;  // of all calls
 };
 
-class ProfilingOps final : public Ops {
+class ProfilingOps final : public RelayOps<ProfilingOps> {
  public:
-  explicit ProfilingOps(Ops& inner) : inner_(inner) {}
-
-  Runtime& runtime() override { return inner_.runtime(); }
-  std::string_view backend_name() const override { return inner_.backend_name(); }
-  bool computes_in(DType dtype) const override { return inner_.computes_in(dtype); }
-  bool multiplies_in(DType dtype) const override { return inner_.multiplies_in(dtype); }
+  explicit ProfilingOps(Ops& inner) : RelayOps(inner) {}
 
   // From here on operations are timed; until then they just run.
   void start() { timing_ = true; }
@@ -32,39 +27,20 @@ class ProfilingOps final : public Ops {
   std::vector<OpTotal> totals() const;
 
  private:
-  void do_linear(const LinearArgs& args) override;
-  void do_attention(const AttentionArgs& args) override;
-  void do_conv2d(const Conv2dArgs& args) override;
-  void do_quantize_rows(const QuantizeRowsArgs& args) override;
-  void do_merge_lora(const MergeLoraArgs& args) override;
-  void do_fold_lora(const FoldLoraArgs& args) override;
-  void do_ln_modulate(const LnModulateArgs& args) override;
-  void do_layer_norm(const LayerNormArgs& args) override;
-  void do_rms_norm(const RmsNormArgs& args) override;
-  void do_qk_norm_rope(const QkNormRopeArgs& args) override;
-  void do_group_norm(const GroupNormArgs& args) override;
-  void do_activate(const ActivateArgs& args) override;
-  void do_add(const BinaryArgs& args) override;
-  void do_multiply(const BinaryArgs& args) override;
-  void do_copy(const CopyArgs& args) override;
-  void do_embed_rows(const EmbedRowsArgs& args) override;
-  void do_timestep_embedding(const TimestepEmbeddingArgs& args) override;
-  void do_unpack_latents(const LatentLayoutArgs& args) override;
-  void do_pack_latents(const LatentLayoutArgs& args) override;
-  void do_upsample2x(const Upsample2xArgs& args) override;
-  void do_to_rgb8(const ToRgb8Args& args) override;
+  friend RelayOps;
+  template <class Args>
+  void relay(std::string_view name, void (Ops::*op)(const Args&), const Args& args) {
+    time(cost_of(name, args), [&] { (inner().*op)(args); });
+  }
+  // These change the state of the loop, so they run once: timed as one launch with all that this costs.
   void do_euler_step(const EulerStepArgs& args) override;
   void do_advance_step(const AdvanceStepArgs& args) override;
 
-  template <class Args>
-  void time(void (Ops::*op)(const Args&), const Args& args, const OpCost& cost);
-  // For what changes the state of the loop: timed as one launch with all that this costs.
-  template <class Args>
-  void time_once(void (Ops::*op)(const Args&), const Args& args, const OpCost& cost);
+  void time(const OpCost& cost, const std::function<void()>& call);
+  void time_once(const OpCost& cost, const std::function<void()>& call);
   double seconds_each(const std::function<void()>& call);
   void note(const OpCost& cost, double seconds);
 
-  Ops& inner_;
   bool timing_ = false;
   std::map<std::string, OpTotal> totals_;
 };

@@ -95,7 +95,7 @@ void OptionSet::engine(EngineOptions& target) {
   integer(
       "--max-rank",
       "reserve room for unmerged adapters of this rank, so that none moves memory, and in fp8 none costs a pass of its "
-      "own (default: none)",
+      "own (default: none, but 64 in the weights of fp8)",
       target.max_rank, 1, 1024);
   integer("--threads", "CPU threads (default: all cores)", target.threads, 1, kMaxThreads);
   flag("--reference", "compute with the slow reference back-end, to compare with", target.reference)

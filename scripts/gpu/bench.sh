@@ -5,7 +5,8 @@
 # clocks before and after each run. FLUXSWAP is the program (default build/gpu/fluxswap, as scripts/gpu/pack.sh collects it),
 # ROWS the rows of `image` (default: all), IMAGES the pictures of each row (default 10), SWAPS the changes of adapters (default 100),
 # MAX_SECONDS the limit of each run (default 300), SHAPE another shape (tiny, to try this script). The exit status is 1 if any run
-# failed.
+# failed. MODEL, a diffusers folder of FLUX.1's sizes (tools/gpu/random_flux.py writes one), takes the place of random weights where sections
+# are about FLUX.1 [dev]: its files load in a second, random weights take fifteen.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 # shellcheck source=scripts/gpu/common.sh
@@ -25,10 +26,11 @@ note_clocks() {
 
 # measure SHAPE COMMAND ARGUMENTS...: a run of `fluxswap bench`.
 measure() {
-  local start=$SECONDS status=0 shape=${SHAPE:-$1}
+  local start=$SECONDS status=0 shape=${SHAPE:-$1} weights
   shift
+  if [ -n "${MODEL:-}" ] && [ "$shape" = flux-dev ]; then weights=(--model "$MODEL"); else weights=(--random-weights --shape "$shape"); fi
   note_clocks before "$*"
-  timeout "$limit" "$program" bench "$@" --random-weights --shape "$shape" --log "$out/bench.jsonl" 2>&1 </dev/null |
+  timeout "$limit" "$program" bench "$@" "${weights[@]}" --log "$out/bench.jsonl" 2>&1 </dev/null |
     tee -a "$out/bench.txt"
   status=${PIPESTATUS[0]}
   note_clocks after "$*"
@@ -41,11 +43,13 @@ section() {
   local fast=fp8-e4m3
   case $1 in
     image)
-      # In two runs, so that each fits a limit of time.
+      # In three runs, so that each fits a limit of time.
       if [ -n "${ROWS:-}" ]; then measure flux-dev image --images "$images" --rows "$ROWS"; return; fi
       measure flux-dev image --images "$images" --rows baseline,graph,attention,bf16-merged,t5,clip
       measure flux-dev image --images "$images" \
-        --rows fp8,fp8-merged,fp8-e4m3,fp8-swap,fp8-unmerged,fp8-unmerged-128,fp8-no-adapter
+        --rows fp8,fp8-merged,fp8-e4m3,fp8-swap,fp8-merged-no-adapter
+      measure flux-dev image --images "$images" \
+        --rows fp8-unmerged,fp8-unmerged-128,fp8-unmerged-bf16,fp8-unmerged-swap,fp8-no-adapter
       ;;
     swap) measure flux-dev swap --swaps "${SWAPS:-100}" --steps 4 ;;
     transformer) measure flux-dev transformer --rows $fast,fp8-unmerged,bf16-merged --images 3 --profile ;;

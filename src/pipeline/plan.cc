@@ -7,6 +7,7 @@ namespace {
 
 constexpr int64_t kLarge = 1'000'000'000;      // parameters from which on fp8 is worth its rounding
 constexpr size_t kBeside = size_t{4} << 30;    // activations, workspace, slots and the VAE's pictures at 1024 x 1024
+constexpr int64_t kUsualRank = 64;             // most adapters have no more
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 size_t bytes_of(const ParamStore& store) {
@@ -79,12 +80,13 @@ ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel
   check_precision(options.precision, ops);
   if (options.precision == Precision::f32) return options;
   options.e4m3_attention = wanted.e4m3_attention.value_or(options.precision == Precision::fp8);
-  options.lora_ranks = wanted.lora_ranks;
   options.masters = true;
   options.masters = wanted.masters.value_or(fits(configs, ops, options, available));
   // The next adapter is merged while a picture runs, if there is memory for that too.
   options.weight_sets = 2;
   if (!options.masters || !fits(configs, ops, options, available)) options.weight_sets = 1;
+  if (!options.masters) options.lora_ranks = wanted.lora_ranks.value_or(kUsualRank);
+  if (!wanted.lora_ranks && !fits(configs, ops, options, available)) options.lora_ranks = 0;
   check(fits(configs, ops, options, available), ErrorCode::out_of_memory,
         "{} in {}{} needs {:.1f} GiB and {:.1f} GiB are free on {}; {}", configs.name, name(options.precision),
         options.masters ? " with merged adapters" : "",

@@ -388,7 +388,8 @@ TEST(OpsChecks, SayWhatWasExpectedAndFound) {
 }
 
 TEST(OpsChecks, SayWhichTypesFitTogether) {
-  DryOps ops;
+  const auto reference = make_reference_ops();
+  DryOps ops(*reference);
   expect_errors(ops, type_errors());
   EXPECT_EQ(ops.calls(), 0);
 }

@@ -13,7 +13,8 @@ class Narrow : public ::testing::TestWithParam<OpCase> {};
 INSTANTIATE_TEST_SUITE_P(Ops, Narrow, ::testing::ValuesIn(narrow_cases()), case_test_name);
 
 TEST_P(Narrow, IsAValidCall) {
-  DryOps ops;
+  RefOps<float> memory;
+  DryOps ops(memory);
   const CaseRun run(GetParam(), ops, Values::narrow);
   EXPECT_GT(ops.calls(), 0);
 }

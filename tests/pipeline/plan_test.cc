@@ -128,6 +128,11 @@ TEST(PlanModel, KeepsMastersWhereThereIsRoom) {
   EXPECT_EQ(plan_model(configs, roomiest, {}).weight_sets, 2);
   EXPECT_EQ(plan_model(configs, roomiest, {.masters = false}).weight_sets, 1);
   EXPECT_EQ(plan_model(configs, roomy, {}).weight_sets, 1);
+  EXPECT_EQ(plan_model(configs, roomy, {}).lora_ranks, 0) << "merged adapters need no room";
+  EXPECT_EQ(plan_model(configs, roomy, {.masters = false}).lora_ranks, 64);
+  EXPECT_EQ(plan_model(configs, roomy, {.masters = false, .lora_ranks = 16}).lora_ranks, 16);
+  EXPECT_EQ(plan_model(configs, least, {}).lora_ranks, 0) << "no memory for that";
+  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, least, {.lora_ranks = 16}); });
   EXPECT_TRUE(plan_model(configs, roomy, {}).masters);
   EXPECT_FALSE(plan_model(configs, roomy, {.masters = false}).masters);
   EXPECT_FALSE(plan_model(configs, tight, {}).masters);

@@ -141,8 +141,10 @@ TEST_P(PipelineProperties, OverflowIsAnError) {
 
 // Group norms and attention see a tile instead of the whole, so pictures differ a little; a seam or a misplaced tile would
 // be far outside of it.
-TEST(Decoding, TilesMakeNearlyTheSamePicture) {
-  Engine& engine = engine_for("demo", "cpu");
+class Decoding : public BackEndTest {};
+
+TEST_P(Decoding, TilesMakeNearlyTheSamePicture) {
+  Engine& engine = engine_for("demo", GetParam());
   const Model& model = engine.model();
   const int64_t multiple = model.configs.size_multiple(), rows = 48, columns = 40;
   HostTensor latents{"latents", {1, rows * columns, model.configs.flux.in_channels}, {}};
@@ -153,7 +155,7 @@ TEST(Decoding, TilesMakeNearlyTheSamePicture) {
     return decode_picture(engine.ops(), model, latents, columns * multiple, rows * multiple, nullptr, most_bytes).rgb;
   };
   const auto whole = decode(SIZE_MAX);
-  const auto tiled = decode(model.decoder.bytes(48, 48, DType::f32));
+  const auto tiled = decode(model.decoder.bytes(48, 48, model.vae_params.activations()));
   ASSERT_EQ(tiled.size(), whole.size());
   double difference = 0, spread = 0, mean = 0;
   for (const uint8_t value : whole) mean += value / static_cast<double>(whole.size());
@@ -165,6 +167,7 @@ TEST(Decoding, TilesMakeNearlyTheSamePicture) {
   EXPECT_LT(difference / spread, 0.02);
 }
 
+INSTANTIATE_TEST_SUITE_P(Ways, Decoding, testing::ValuesIn(model_ways()), way_name);
 INSTANTIATE_TEST_SUITE_P(Ways, PipelineProperties, testing::ValuesIn(model_ways()), way_name);
 
 }  // namespace
