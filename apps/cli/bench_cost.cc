@@ -37,6 +37,17 @@ std::string types(DType from, DType to) {
 
 double as_double(int64_t count) { return static_cast<double>(count); }
 
+// One step's row of a table.
+Tensor row_of(const StepVector& vector) { return vector.defined() ? vector.table[0] : Tensor(); }
+
+// Of an operation that reads these tensors and writes those.
+OpCost traffic(std::string_view op, std::initializer_list<Tensor> inputs, std::initializer_list<Tensor> outputs) {
+  const Tensor& x = *inputs.begin();
+  const Tensor& y = *outputs.begin();
+  return {.name = fmt::format("{} {} {}", op, to_string(y.shape()), types(x.dtype(), y.dtype())),
+          .bytes = bytes_of(inputs) + bytes_of(outputs)};
+}
+
 }  // namespace
 
 std::span<const CeilingValue> ceilings() { return kCeilings; }
@@ -52,18 +63,9 @@ double least_seconds(const OpCost& cost) {
   return cost.ceiling == Ceiling::memory ? bytes : std::max(bytes, cost.flops / per_second(cost.ceiling));
 }
 
-Tensor row_of(const StepVector& vector) { return vector.defined() ? vector.table[0] : Tensor(); }
-
-OpCost cost_of(std::string_view kind, std::initializer_list<Tensor> inputs, std::initializer_list<Tensor> outputs) {
-  const Tensor& x = *inputs.begin();
-  const Tensor& y = *outputs.begin();
-  return {.name = fmt::format("{} {} {}", kind, to_string(y.shape()), types(x.dtype(), y.dtype())),
-          .bytes = bytes_of(inputs) + bytes_of(outputs)};
-}
-
-OpCost cost_of(const LinearArgs& args) {
+OpCost cost_of(std::string_view op, const LinearArgs& args) {
   const int64_t rows = args.x.count() / args.weight.size(1), in = args.weight.size(1), out = args.weight.size(0);
-  std::string name = fmt::format("linear {}x{}x{} {}{}", rows, in, out, fx::name(args.weight.dtype()),
+  std::string name = fmt::format("{} {}x{}x{} {}{}", op, rows, in, out, fx::name(args.weight.dtype()),
                                  args.weight_only ? " weight-only" : "");
   for (const LinearOutput& output : args.outputs) {
     if (output.y.defined() && output.activation != Activation::none) name += ", activation";
@@ -80,10 +82,10 @@ OpCost cost_of(const LinearArgs& args) {
           .ceiling = products_in(args.weight_only ? DType::bf16 : args.weight.dtype())};
 }
 
-OpCost cost_of(const AttentionArgs& args) {
+OpCost cost_of(std::string_view op, const AttentionArgs& args) {
   const int64_t batch = args.q.size(0), queries = args.q.size(1), heads = args.q.size(2), head = args.q.size(3);
   const bool bf16 = args.q.dtype() == DType::bf16;
-  return {.name = fmt::format("attention {}x{} heads, {}x{}x{} {}", batch, heads, queries, args.k.size(1), head,
+  return {.name = fmt::format("{} {}x{} heads, {}x{}x{} {}", op, batch, heads, queries, args.k.size(1), head,
                               args.e4m3 ? "e4m3" : name(args.q.dtype())),
           .flops = 4.0 * as_double(batch * heads * head) * as_double(queries) * as_double(args.k.size(1)),
           .bytes = bytes_of({args.q, args.k, args.v, args.o, args.bias}),
@@ -92,33 +94,60 @@ OpCost cost_of(const AttentionArgs& args) {
                                : Ceiling::memory};
 }
 
-OpCost cost_of(const Conv2dArgs& args) {
-  return {.name = fmt::format("conv2d {}>{} {}", to_string(args.x.shape()), to_string(args.y.shape()),
+OpCost cost_of(std::string_view op, const Conv2dArgs& args) {
+  return {.name = fmt::format("{} {}>{} {}", op, to_string(args.x.shape()), to_string(args.y.shape()),
                               name(args.x.dtype())),
           .flops = 2.0 * as_double(args.y.count()) * as_double(args.weight.count() / args.weight.size(0)),
           .bytes = bytes_of({args.x, args.weight, args.bias}) + bytes_of(args.y) * (args.add ? 2 : 1),
           .ceiling = products_in(args.weight.dtype())};
 }
 
-OpCost cost_of(const MergeLoraArgs& args) {
-  return cost_of("merge_lora", {args.base, args.lora.a, args.lora.b}, {args.weight, args.weight_scale});
+OpCost cost_of(std::string_view op, const MergeLoraArgs& args) {
+  return traffic(op, {args.base, args.lora.a, args.lora.b}, {args.weight, args.weight_scale});
 }
 
-OpCost cost_of(const FoldLoraArgs& args) {
-  return cost_of("fold_lora", {args.weight_scale, args.lora.a, args.lora.b}, {args.weight_front});
+OpCost cost_of(std::string_view op, const FoldLoraArgs& args) {
+  return traffic(op, {args.weight_scale, args.lora.a, args.lora.b}, {args.weight_front});
 }
 
-OpCost cost_of(const QkNormRopeArgs& args) {
+OpCost cost_of(std::string_view op, const QkNormRopeArgs& args) {
   const bool apart = args.q_out.defined();
-  OpCost cost = cost_of("qk_norm_rope", {args.q, args.k, args.q_gain, args.k_gain, args.pe}, {apart ? args.q_out : args.q});
+  OpCost cost = traffic(op, {args.q, args.k, args.q_gain, args.k_gain, args.pe}, {apart ? args.q_out : args.q});
   cost.bytes += bytes_of(apart ? args.k_out : args.k);  // written, too
   return cost;
 }
 
-OpCost cost_of(const EmbedRowsArgs& args) {
-  OpCost cost = cost_of("embed_rows", {args.y, args.ids}, {args.y});
+OpCost cost_of(std::string_view op, const EmbedRowsArgs& args) {
+  OpCost cost = traffic(op, {args.y, args.ids}, {args.y});
   if (args.add) cost.bytes += bytes_of(args.y);
   return cost;
+}
+
+OpCost cost_of(std::string_view op, const QuantizeRowsArgs& args) {
+  return traffic(op, {args.x}, {args.y, args.scale});
+}
+OpCost cost_of(std::string_view op, const LnModulateArgs& args) {
+  return traffic(op, {args.x, row_of(args.shift), row_of(args.scale)}, {args.y, args.y_scale});
+}
+OpCost cost_of(std::string_view op, const LayerNormArgs& args) {
+  return traffic(op, {args.x, args.gain, args.bias}, {args.y});
+}
+OpCost cost_of(std::string_view op, const RmsNormArgs& args) { return traffic(op, {args.x, args.gain}, {args.y}); }
+OpCost cost_of(std::string_view op, const GroupNormArgs& args) {
+  return traffic(op, {args.x, args.gain, args.bias}, {args.y});
+}
+OpCost cost_of(std::string_view op, const ActivateArgs& args) { return traffic(op, {args.x}, {args.y}); }
+OpCost cost_of(std::string_view op, const BinaryArgs& args) { return traffic(op, {args.a, args.b}, {args.y}); }
+OpCost cost_of(std::string_view op, const CopyArgs& args) { return traffic(op, {args.x}, {args.y}); }
+OpCost cost_of(std::string_view op, const TimestepEmbeddingArgs& args) { return traffic(op, {args.t}, {args.y}); }
+OpCost cost_of(std::string_view op, const Upsample2xArgs& args) { return traffic(op, {args.x}, {args.y}); }
+OpCost cost_of(std::string_view op, const ToRgb8Args& args) { return traffic(op, {args.x}, {args.y}); }
+OpCost cost_of(std::string_view op, const EulerStepArgs& args) {
+  return traffic(op, {args.sample, args.velocity}, {args.sample});
+}
+OpCost cost_of(std::string_view op, const AdvanceStepArgs& args) { return traffic(op, {args.step}, {args.step}); }
+OpCost cost_of(std::string_view op, const LatentLayoutArgs& args) {
+  return op == "pack_latents" ? traffic(op, {args.latents}, {args.packed}) : traffic(op, {args.packed}, {args.latents});
 }
 
 }  // namespace fx::cli

@@ -30,18 +30,28 @@ struct OpCost {
 // The seconds that the ceilings allow.
 double least_seconds(const OpCost& cost);
 
-// Adapters count with the bytes of their slots, whatever part of them is in use, and with no operations.
-OpCost cost_of(const LinearArgs& args);
-OpCost cost_of(const AttentionArgs& args);
-OpCost cost_of(const Conv2dArgs& args);
-OpCost cost_of(const MergeLoraArgs& args);
-OpCost cost_of(const FoldLoraArgs& args);
-OpCost cost_of(const QkNormRopeArgs& args);
-OpCost cost_of(const EmbedRowsArgs& args);
-// Operations that read these tensors and write those.
-OpCost cost_of(std::string_view kind, std::initializer_list<Tensor> inputs, std::initializer_list<Tensor> outputs);
-
-// One step's row of a table.
-Tensor row_of(const StepVector& vector);
+// Of the operation of this name. Adapters count with the bytes of their slots, whatever part of them is in use, and with
+// no operations.
+OpCost cost_of(std::string_view op, const LinearArgs& args);
+OpCost cost_of(std::string_view op, const AttentionArgs& args);
+OpCost cost_of(std::string_view op, const Conv2dArgs& args);
+OpCost cost_of(std::string_view op, const QuantizeRowsArgs& args);
+OpCost cost_of(std::string_view op, const MergeLoraArgs& args);
+OpCost cost_of(std::string_view op, const FoldLoraArgs& args);
+OpCost cost_of(std::string_view op, const LnModulateArgs& args);
+OpCost cost_of(std::string_view op, const LayerNormArgs& args);
+OpCost cost_of(std::string_view op, const RmsNormArgs& args);
+OpCost cost_of(std::string_view op, const QkNormRopeArgs& args);
+OpCost cost_of(std::string_view op, const GroupNormArgs& args);
+OpCost cost_of(std::string_view op, const ActivateArgs& args);
+OpCost cost_of(std::string_view op, const BinaryArgs& args);
+OpCost cost_of(std::string_view op, const CopyArgs& args);
+OpCost cost_of(std::string_view op, const EmbedRowsArgs& args);
+OpCost cost_of(std::string_view op, const TimestepEmbeddingArgs& args);
+OpCost cost_of(std::string_view op, const LatentLayoutArgs& args);
+OpCost cost_of(std::string_view op, const Upsample2xArgs& args);
+OpCost cost_of(std::string_view op, const ToRgb8Args& args);
+OpCost cost_of(std::string_view op, const EulerStepArgs& args);
+OpCost cost_of(std::string_view op, const AdvanceStepArgs& args);
 
 }  // namespace fx::cli

@@ -53,7 +53,9 @@ class RelayOps : public Ops {
   void do_unpack_latents(const LatentLayoutArgs& args) override {
     self().relay("unpack_latents", &Ops::unpack_latents, args);
   }
-  void do_pack_latents(const LatentLayoutArgs& args) override { self().relay("pack_latents", &Ops::pack_latents, args); }
+  void do_pack_latents(const LatentLayoutArgs& args) override {
+    self().relay("pack_latents", &Ops::pack_latents, args);
+  }
   void do_upsample2x(const Upsample2xArgs& args) override { self().relay("upsample2x", &Ops::upsample2x, args); }
   void do_to_rgb8(const ToRgb8Args& args) override { self().relay("to_rgb8", &Ops::to_rgb8, args); }
   void do_euler_step(const EulerStepArgs& args) override { self().relay("euler_step", &Ops::euler_step, args); }

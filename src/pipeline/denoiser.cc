@@ -8,6 +8,9 @@
 namespace fx {
 namespace {
 
+// Slots that grow leave recordings behind that are of no use any more.
+constexpr size_t kMostArrangements = 8;
+
 void expect_shape(const char* what, const HostTensor& tensor, const Shape& expected) {
   check(tensor.shape == expected, ErrorCode::invalid_argument, "{}: expected {}, found {}", what, to_string(expected),
         to_string(tensor.shape));
@@ -69,13 +72,28 @@ void Denoiser::step(FluxActivations& a, Taps* taps) {
 
 void Denoiser::advance(FluxActivations& a) {
   if (!use_recordings_ || !ops_.runtime().records()) return step(a);
-  const auto [place, first] = canvas_of(a).recordings.try_emplace(flux_.step_signature());
-  if (first) return step(a);  // gives operations what they need to be recorded
-  if (!place->second) {
-    place->second = ops_.runtime().record([&] { step(a); });
+  Canvas& canvas = canvas_of(a);
+  const uint64_t signature = flux_.step_signature();
+  Arrangement* arrangement = find(canvas, signature);
+  if (!arrangement) {
+    step(a);  // gives operations what they need to be recorded
+    canvas.arrangements.push_front({signature, nullptr});
+    if (canvas.arrangements.size() > kMostArrangements) canvas.arrangements.pop_back();
+    return;
+  }
+  if (!arrangement->recording) {
+    arrangement->recording = ops_.runtime().record([&] { step(a); });
     ++captures_;
   }
-  place->second->replay();
+  arrangement->recording->replay();
+}
+
+Denoiser::Arrangement* Denoiser::find(Canvas& canvas, uint64_t signature) {
+  auto& known = canvas.arrangements;
+  const auto found = std::ranges::find(known, signature, &Arrangement::signature);
+  if (found == known.end()) return nullptr;
+  known.splice(known.begin(), known, found);
+  return &known.front();
 }
 
 void Denoiser::run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <list>
-#include <map>
 #include <memory>
 #include <span>
 
@@ -55,13 +54,19 @@ class Denoiser {
   void limit_memory(size_t bytes) { memory_limit_ = bytes; }
 
  private:
-  // What one size needs. A step is recorded for each arrangement of the adapters' memory (Flux::step_signature).
+  // A step for one arrangement of the adapters' memory (Flux::step_signature). No recording: it has run once, call by call.
+  struct Arrangement {
+    uint64_t signature;
+    std::unique_ptr<Recording> recording;
+  };
+  // What one size needs.
   struct Canvas {
     std::unique_ptr<FluxActivations> activations;
-    std::map<uint64_t, std::unique_ptr<Recording>> recordings;  // null: has run once, call by call
+    std::list<Arrangement> arrangements;  // most recently used first
   };
   Canvas& canvas_of(const FluxActivations& a);
   void make_room(size_t bytes);
+  static Arrangement* find(Canvas& canvas, uint64_t signature);
 
   Ops& ops_;
   const Flux& flux_;

@@ -141,7 +141,7 @@ TEST_P(PipelineProperties, OverflowIsAnError) {
 
 // Group norms and attention see a tile instead of the whole, so pictures differ a little; a seam or a misplaced tile would
 // be far outside of it.
-class Decoding : public BackEndTest {};
+class Decoding : public BackEndTest<std::string> {};
 
 TEST_P(Decoding, TilesMakeNearlyTheSamePicture) {
   Engine& engine = engine_for("demo", GetParam());
