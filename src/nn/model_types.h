@@ -5,7 +5,7 @@
 
 #include "core/dtype.h"
 #include "core/precision.h"
-#include "ops/args.h"
+#include "ops/lora_args.h"
 
 namespace fx {
 

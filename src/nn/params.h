@@ -41,7 +41,7 @@ struct Param {
   bool weight_only() const { return role == ParamRole::modulation && scale.defined(); }
 };
 
-// One adaptable linear layer as an adapter sees it. The operand's tensors belong to lora/slots.h; the slot itself never
+// One adaptable linear layer as an adapter sees it. The operand's tensors belong to lora/apply/slots.h; the slot itself never
 // moves, so that a layer may keep a pointer to it.
 struct LoraSlot {
   std::string module;  // canonical name, without ".weight"

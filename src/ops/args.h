@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "core/tensor.h"
+#include "ops/lora_args.h"
 
 namespace fx {
 
@@ -25,24 +26,6 @@ struct StepVector {
   Tensor step;   // (1) i32
   bool defined() const { return table.defined(); }
 };
-
-// Low-rank additions to one linear layer: y[:, rows] += ((x a^T) * scale)[:, ranks] b_segment^T for each of the first
-// `count` segments. All five tensors are device data, read when the operation runs. Each segment has a block of b of its own,
-// (rows, ranks rounded up to kLoraStep), so that layers fused of several cost no more than their parts, and what an adapter
-// file has can be copied as it is. First ranks and the beginnings of blocks are multiples of kLoraStep.
-struct LoraOperand {
-  Tensor a;         // (R, in) f32, or bf16 where the weight is not f32
-  Tensor b;         // (n) of the same type: the blocks
-  Tensor scale;     // (R) f32
-  Tensor segments;  // (max segments, 5) i32: first rank, ranks, first row, rows, first element of b
-  Tensor count;     // (1) i32; 0 means no adapter
-  int64_t out = 0;  // rows of the layer
-  bool defined() const { return a.defined(); }
-};
-
-// What matrix units take at a time.
-constexpr int64_t kLoraStep = 8;
-constexpr int64_t lora_pitch(int64_t ranks) { return (ranks + kLoraStep - 1) / kLoraStep * kLoraStep; }
 
 struct LinearOutput {
   Tensor y;  // (B, L, n)
@@ -84,34 +67,6 @@ struct QuantizeRowsArgs {
   Tensor scale;  // (rows) f32
   float largest = 448.0f;  // what the largest magnitude of a row becomes: less leaves room for a front
 };
-
-// weight = base + the low-rank difference of a slot: what makes the layer compute with the adapter at no cost. Without
-// segments it is the base, quantised: the same bits each time.
-struct MergeLoraArgs {
-  Tensor base;  // (out, in) f32 or bf16: never quantised, or small differences would vanish
-  LoraOperand lora;
-  Tensor weight;        // (out, in) of the base's type, or e4m3
-  Tensor weight_scale;  // (out) f32, with a weight of e4m3
-};
-
-// An adapter laid into the front of its layer's weight, in e4m3 on both sides of the product:
-//   weight_front[n, r] = b[n, r] * column_scale[r] / weight_scale[n]      for the rows and ranks of the segments,
-//   weight_down[r, c]  = scale[r] * a[r, c] / (column_scale[r] * kFoldAlpha),
-// zeros elsewhere, so that front and down together multiply to the adapter's difference. The operation chooses column_scale, 0
-// for ranks without effect, so that neither side leaves the range of e4m3; to be called whenever matrices, scales or segments
-// have changed. `room` says how well that went: the smallest column_scale[r] / (|scale[r]| |a[r]|) of all ranks, 0 where one
-// lies beyond the front. From 1 on the front is as good as the operand beside the weight; below it must not be used.
-struct FoldLoraArgs {
-  LoraOperand lora;     // undefined: zeros
-  Tensor weight_scale;  // (out) f32
-  Tensor weight_front;  // (out, E) e4m3
-  Tensor weight_down;   // (E, in) e4m3
-  Tensor column_scale;  // (E) f32, written
-  Tensor room;          // (1) f32, with an operand; lowered: the caller fills it with +infinity first
-};
-
-constexpr float kFoldAlpha = 0x1p-8f;
-constexpr int64_t kFrontStep = 16;  // of what products in e4m3 contract
 
 // y = (x - mean) / sqrt(variance + eps) * (1 + scale) + shift, over C: the modulated norm of a DiT block.
 struct LnModulateArgs {

@@ -135,6 +135,9 @@ TEST_F(Folded, WhatIsTooStrongStaysBesideTheWeight) {
   EXPECT_EQ(in_front(), 0u);
   EXPECT_NE(model_.flux.step_signature(), in_fronts);
   EXPECT_EQ(swap.active(), (AdapterSet{{a, {0.5f}}}));
+  ops().folded.clear();
+  EXPECT_EQ(swap.apply({{a, {0.5f}}}).bytes, 0u) << "the same set need not be refused again";
+  EXPECT_EQ(ops().folded.size(), 0u);
   ops().room = 1.0f;
   swap.apply({{a}});
   EXPECT_EQ(in_front(), fronts());

@@ -449,11 +449,21 @@ TEST_P(MergedWeightsTest, LayersThatCarryNeedNoSlots) {
   const size_t others = model_.swap->memory().slot_bytes;
   EXPECT_GT(others, 0u) << "of modulation and embedders";
   const uint64_t generation = model_.swap->generation();
-  model_.swap->apply({ranged(a)});
+  EXPECT_TRUE(model_.swap->apply({ranged(a)}).grew);
   EXPECT_GT(model_.swap->memory().slot_bytes, others);
   EXPECT_EQ(model_.swap->generation(), generation + 1);
   model_.swap->apply({ranged(RandomAdapter(model_.target, "large").low_rank(0.5f, 40).make())});
   EXPECT_LE(model_.swap->generation(), generation + 2) << "all the room at once";
+}
+
+TEST_P(MergedWeightsTest, SlotsAreReservedForSetsThatNeedThem) {
+  const AdapterPtr a = of_blocks("a");
+  const std::vector<float> expected = plain_.run_with({ranged(a)});
+  model_.swap->reserve({{ranged(a)}, {{a}}});
+  EXPECT_GT(model_.swap->memory().slot_bytes, 0u);
+  EXPECT_FALSE(model_.swap->apply({{a}}).grew);
+  EXPECT_FALSE(model_.swap->apply({ranged(a)}).grew);
+  EXPECT_EQ(model_.run(), expected);
 }
 
 // The next set is written while layers read the other, by another thread; it changes nothing until it is published.

@@ -348,7 +348,7 @@ Cases type_errors() {
     a.weight_front = e4m3({5, 3}), a.weight_scale = t({5});
   });
   break_fold("room: expected (1) f32, got none", [](auto& a) { a.room = {}; });
-  break_fold("in and columns of the front as multiples of 16", [](auto&) {});
+  break_fold("expected in and columns of the front as multiples of 16", [](auto&) {});
   break_attention("v: expected (2, 5, 3, 8) bf16, got (2, 5, 3, 8) f32", [](auto& a) { a.v = t({2, 5, 3, 8}); });
   break_attention("expected bf16 without bias and mask", [](auto& a) { a.causal = true; });
   break_attention("expected bf16 without bias and mask", [](auto& a) { a.bias = bf16({3, 5, 5}); });

@@ -78,7 +78,10 @@ void LinearRun::run() {
     const LinearOutput& output = a_.outputs[i];
     if (!output.y.defined() || output.y.size(2) == 0) continue;
     Way& way = ways_[i];
-    if (way.in_scratch) way.target = Tensor(scratch_ + way.place, product_type(kind_, output, a_.add && !way.onto), output.y.shape());
+    if (way.in_scratch) {
+      const DType type = product_type(kind_, output, a_.add && !way.onto);
+      way.target = Tensor(scratch_ + way.place, type, output.y.shape());
+    }
     run_output(output, way, first_row);
     first_row += output.y.size(2);
   }

@@ -46,8 +46,7 @@ class LinearRun {
   bool folds_ = false;
   // Places in scratch memory.
   int64_t fold_scale_at_ = 0, fold_bias_at_ = 0, inner_at_ = 0, widened_at_ = 0, wide_front_at_ = 0;
-  int64_t rows_at_a_time_ = 0;                                                    // of the weight
-
+  int64_t rows_at_a_time_ = 0;  // of the weight
   GateFold fold_;
   std::byte* scratch_ = nullptr;
 };

@@ -183,7 +183,7 @@ __global__ void fold_front_kernel(const __grid_constant__ Fold f, uint32_t packs
       load(f.column_scale + first + half, c);
 #pragma unroll
       for (int r = 0; r < kRanks; ++r) {
-        if (r < ranks) v[half + r] += b[r] * c[r];
+        if (r < ranks && c[r] > 0.0f) v[half + r] += b[r] * c[r];  // what has no scale may be infinite
       }
     }
   }

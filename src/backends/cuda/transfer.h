@@ -47,7 +47,7 @@ class DeviceStaging final : public Staging {
   DeviceStaging(const DeviceStaging&) = delete;
 
   std::byte* host() override { return block_.host; }
-  size_t bytes() const override { return block_.bytes; }
+  size_t bytes() const override { return bytes_; }
   void send(size_t bytes) override;
   const std::byte* arrive() override;
   void wait() override;

@@ -32,24 +32,28 @@ SwapReport HotSwap::publish(StagedAdapters&& staged) {
   return publish_locked(std::move(staged));
 }
 
-SwapReport HotSwap::publish_locked(StagedAdapters&& given) {
+SwapReport HotSwap::publish_locked(StagedAdapters&& given, SwapReport report) {
   const auto start = std::chrono::steady_clock::now();
   StagedAdapters staged = std::move(given);
   if (staged.version_ != version_) {
     const AdapterSet adapters = staged.adapters_;
     Acting acting = staged.acting_;
+    const size_t ahead = staged.merged_ahead_;
     staged = stage_locked(adapters, std::move(acting), true, std::move(staged));
+    staged.merged_ahead_ = ahead;
   }
-  SwapReport report{.merged_ahead = staged.merged_ahead_};
-  report.grew = grow_for(staged);  // the last that can fail, but for fronts
-  write_parameters(staged, report);
+  // Nothing has changed until here, and nothing fails after it but fronts, which may refuse a set.
+  const Buffer room = merged_.room_for(staged.values_, staged.merged_);
+  report.grew |= grow_for(staged);
+  write_parameters(staged, room.tensor(), report);
   write_slots(staged);
   const bool turn = weights_change(weights_.now(), staged);
+  report.merged_ahead = staged.merged_ahead_;
   report.weights_merged = staged.merged_ahead_ + (turn ? write_weights(staged, false) : 0);
   const bool fronts = write_fronts(staged);
   synchronize();  // the staged images go now
   ++version_;
-  if (!fronts) return publish_beside(staged);
+  if (!fronts) return publish_beside(std::move(staged), std::move(report));
   if (turn) weights_.turn();
   for (size_t slot = 0; slot < slots_->count(); ++slot) {
     target().slots()[slot].slot->merged = staged.carried_ && weights_.has(slot);
@@ -58,16 +62,24 @@ SwapReport HotSwap::publish_locked(StagedAdapters&& given) {
   active_parts_ = std::move(staged.parts_);
   active_ = std::move(staged.adapters_);
   acting_ = std::move(staged.acting_);
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  active_carried_ = staged.carried_;
+  report.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }
 
-// For a set that does not fit the range of fronts. If there is no memory for it, what was active comes back.
-SwapReport HotSwap::publish_beside(const StagedAdapters& staged) {
+// For a set that does not fit the range of fronts. If there is no memory for it, what was active comes back, or where there is
+// none even for that, no adapter.
+SwapReport HotSwap::publish_beside(StagedAdapters&& refused, SwapReport report) {
+  StagedAdapters staged = std::move(refused);
+  const AdapterSet adapters = staged.adapters_;  // keeps alive what slots and parameters point to
+  Acting acting = staged.acting_;
   try {
-    return publish_locked(stage_locked(staged.adapters_, staged.acting_, false));
+    return publish_locked(stage_locked(adapters, std::move(acting), false, std::move(staged)), std::move(report));
   } catch (const Error&) {
-    publish_locked(stage_locked(active_, acting_));
+    staged = {};  // its device memory
+    try {
+      publish_locked(stage_locked(active_, acting_));
+    } catch (const Error&) { publish_locked(stage_locked({}, {})); }
     throw;
   }
 }
@@ -137,7 +149,7 @@ bool HotSwap::write_fronts(const StagedAdapters& staged) {
   return fronts_.finish(staged.adapters_);
 }
 
-void HotSwap::write_parameters(StagedAdapters& staged, SwapReport& report) {
+void HotSwap::write_parameters(StagedAdapters& staged, const Tensor& room, SwapReport& report) {
   const auto note = [&](size_t parameter) { note_change(target().parameters()[parameter].component, report); };
   for (const auto& [parameter, values] : staged.values_) {
     ++report.params_merged;
@@ -152,7 +164,7 @@ void HotSwap::write_parameters(StagedAdapters& staged, SwapReport& report) {
     weights_.forget(slot);
     fronts_.forget(slot);
   }
-  report.bytes += merged_.publish(staged.values_, std::move(staged.merged_));
+  report.bytes += merged_.publish(staged.values_, std::move(staged.merged_), room);
 }
 
 void HotSwap::count_changes(const StagedAdapters& staged, SwapReport& report) const {
@@ -182,9 +194,9 @@ std::vector<int> HotSwap::phases(int steps) const {
 }
 
 SwapReport HotSwap::enter_step(int step, int steps) {
-  const std::scoped_lock lock(mutex_, next_mutex_);
   Acting acting = acting_at(active_, step, steps);
-  if (acting == acting_) return {};
+  if (acting == acting_) return {};  // this thread alone writes them: no waiting for those that merge ahead
+  const std::scoped_lock lock(mutex_, next_mutex_);
   return publish_locked(stage_locked(active_, std::move(acting)));
 }
 

@@ -72,7 +72,7 @@ class StagedAdapters {
 
 class HotSwap {
  public:
-  // Both must outlive it.
+  // Both must outlive it. One for the life of a model, whose weights are as they were loaded.
   HotSwap(Ops& ops, AdapterSlots& slots);
 
   // Checks the set against the model and lays out what has to be written: for the first of `steps`, or where no number
@@ -81,8 +81,8 @@ class HotSwap {
   // the engine works.
   StagedAdapters stage(const AdapterSet& adapters, std::optional<int> steps = std::nullopt);
 
-  // Makes a staged set the active one. On the engine's thread, between two steps. Throws out_of_memory with nothing
-  // changed when slots would have to grow and cannot. What another publish has overtaken is staged again first.
+  // Makes a staged set the active one. On the engine's thread, between two steps. Throws out_of_memory when slots would have
+  // to grow and cannot; then the last set stays active. What another publish has overtaken is staged again first.
   SwapReport publish(StagedAdapters&& staged);
 
   // stage and publish.
@@ -95,8 +95,9 @@ class HotSwap {
   // The steps of `steps`, after the first, at which adapters of the active set begin or cease to act.
   std::vector<int> phases(int steps) const;
 
-  // Makes those adapters of the active set act that have this step of `steps` in their range. New scales at the same addresses: a recorded step stays valid, but modulation has to be
-  // computed again if the report says that the transformer has changed. On the engine's thread, between two steps.
+  // Makes those adapters of the active set act that have this step of `steps` in their range. New scales at the same
+  // addresses: a recorded step stays valid, but modulation has to be computed again if the report says that the transformer
+  // has changed. On the engine's thread, between two steps.
   SwapReport enter_step(int step, int steps);
 
   // Makes room for the largest of these sets in every slot at once, so that no later publish of any of them changes
@@ -133,7 +134,7 @@ class HotSwap {
   StagedAdapters wanted_of(const AdapterSet& adapters, Acting acting, bool may_carry) const;
   StagedAdapters stage_locked(const AdapterSet& adapters, Acting acting, bool may_carry = true,
                               StagedAdapters&& earlier = {}) const;
-  void add_base(StagedAdapters& wanted) const;
+  void complete(StagedAdapters& wanted) const;
   void stage_values(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
   void stage_images(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
   std::optional<bool> image_with_matrices(const Snapshot& now, const StagedAdapters& staged, size_t slot,
@@ -146,18 +147,18 @@ class HotSwap {
   const SlotParts& in_weight(const StagedAdapters& staged, size_t slot) const;
 
   // hotswap.cc, with both locks
-  SwapReport publish_locked(StagedAdapters&& staged);
-  SwapReport publish_beside(const StagedAdapters& staged);
+  SwapReport publish_locked(StagedAdapters&& staged, SwapReport report = {});
+  SwapReport publish_beside(StagedAdapters&& refused, SwapReport report);
   bool grow_for(const StagedAdapters& staged);
   void write_slots(const StagedAdapters& staged);
   size_t write_weights(const StagedAdapters& staged, bool ahead);
   bool write_fronts(const StagedAdapters& staged);
-  void write_parameters(StagedAdapters& staged, SwapReport& report);
+  void write_parameters(StagedAdapters& staged, const Tensor& room, SwapReport& report);
   void count_changes(const StagedAdapters& staged, SwapReport& report) const;
   void synchronize();
 
   // hotswap_reserve.cc
-  void reserve_locked(const std::vector<SlotSize>& sizes);
+  void reserve_locked(const std::vector<SlotSize>& sizes, bool beside);
 
   Ops& ops_;
   AdapterSlots* slots_;
@@ -165,6 +166,7 @@ class HotSwap {
   mutable std::mutex next_mutex_;  // the next set of weights, and the version: after the other where both are held
   AdapterSet active_;              // keeps the patches alive to which parts below point
   Acting acting_;
+  bool active_carried_ = true;
   PartsBySlot active_parts_;
   PartsBySlot in_slots_;  // what slots have: of layers that carry nothing
   std::vector<SlotSize> reserved_;

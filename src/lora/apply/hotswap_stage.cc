@@ -29,7 +29,7 @@ StagedAdapters HotSwap::stage(const AdapterSet& adapters, std::optional<int> ste
   {
     const std::scoped_lock lock(mutex_, next_mutex_);
     now = snapshot();
-    add_base(wanted);
+    complete(wanted);
   }
   // Without the lock, so that the engine need not wait.
   StagedAdapters staged = stage_against(now, std::move(wanted), {});
@@ -40,7 +40,7 @@ StagedAdapters HotSwap::stage(const AdapterSet& adapters, std::optional<int> ste
 StagedAdapters HotSwap::stage_locked(const AdapterSet& adapters, Acting acting, bool may_carry,
                                      StagedAdapters&& earlier) const {
   StagedAdapters wanted = wanted_of(adapters, std::move(acting), may_carry);
-  add_base(wanted);
+  complete(wanted);
   return stage_against(snapshot(), std::move(wanted), std::move(earlier));
 }
 
@@ -65,8 +65,10 @@ StagedAdapters HotSwap::wanted_of(const AdapterSet& adapters, Acting acting, boo
   return wanted;
 }
 
-// The base values of the parameters that are to be merged: kept for those that are merged already; others are read.
-void HotSwap::add_base(StagedAdapters& wanted) const {
+// What only the state knows: base values of the parameters that are to be merged, kept for those that are merged already and
+// read for others; and whether fronts have refused this very set.
+void HotSwap::complete(StagedAdapters& wanted) const {
+  if (wanted.adapters_ == active_) wanted.carried_ = wanted.carried_ && active_carried_;
   for (auto& [parameter, merged] : wanted.merged_) merged.base = merged_.base(parameter);
 }
 
@@ -148,10 +150,10 @@ void HotSwap::merge_ahead(StagedAdapters& staged) {
   if (!weights_.two_sets()) return;
   const std::lock_guard lock(next_mutex_);
   if (staged.version_ != version_ || !claim_.expired() || !weights_change(weights_.now(), staged)) return;
+  staged.version_ = ++version_;  // first: others have staged against what this overwrites, whatever comes of it
   ops_.runtime().beside([&] { staged.merged_ahead_ = write_weights(staged, true); });
   staged.claim_ = std::make_shared<int>();
   claim_ = staged.claim_;
-  staged.version_ = ++version_;
 }
 
 }  // namespace fx

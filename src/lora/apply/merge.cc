@@ -46,21 +46,23 @@ std::vector<float> fetch(Runtime& runtime, const Tensor& dense) {
   return values;
 }
 
-// A parameter gets these values, rounded to its type; where it has a master, the master does, and the weight follows with
-// MergedWeights. Waits for the copy.
-void write_parameter(Ops& ops, const Param& param, const std::vector<float>& values) {
-  const Tensor& target = param.master.defined() ? param.master : param.tensor;
+// Where a parameter has a master, that has its values, and the weight follows with MergedWeights.
+const Tensor& written(const Param& param) { return param.master.defined() ? param.master : param.tensor; }
+
+// A parameter gets these values, rounded to its type. Waits for the copy.
+void write_parameter(Ops& ops, const Param& param, const std::vector<float>& values, const Tensor& room) {
+  const Tensor& target = written(param);
   if (target.dtype() != DType::f8_e4m3) return upload(ops, values, target);
-  const Buffer widened(ops.runtime(), DType::f32, target.shape());
-  upload(ops, values, widened.tensor());
-  ops.quantize_rows({.x = widened.tensor(), .y = target, .scale = param.scale, .largest = param.largest()});
-  ops.runtime().synchronize();  // the buffer goes away
+  const Tensor widened(room.raw(), DType::f32, target.shape());
+  upload(ops, values, widened);
+  ops.quantize_rows({.x = widened, .y = target, .scale = param.scale, .largest = param.largest()});
+  ops.runtime().synchronize();  // the room is used again
 }
 
 }  // namespace
 
 std::vector<float> merged_values(const MergedParam& wanted, const Param& param) {
-  const int64_t in = param.tensor.rank() == 2 ? param.tensor.size(1) : 1;
+  const int64_t in = param.file_shape.rank() == 2 ? param.file_shape[1] : 1;  // tensors may be exchanged meanwhile
   std::vector<float> values = *wanted.base;
   for (const MergePart& part : wanted.parts) {
     if (replaces(part)) replace(part, in, values);
@@ -73,7 +75,7 @@ std::vector<float> merged_values(const MergedParam& wanted, const Param& param) 
 
 MergedParams::~MergedParams() {
   try {
-    publish({}, {});
+    publish({}, {}, room_for({}, {}).tensor());
   } catch (const Error&) {  // the device has failed: nobody reads the weights any more
   }
 }
@@ -81,7 +83,7 @@ MergedParams::~MergedParams() {
 ParamValues MergedParams::base(size_t parameter) const {
   if (const auto found = now_.find(parameter); found != now_.end()) return found->second.base;
   const AdapterTarget::Parameter& place = target_->parameters()[parameter];
-  const Tensor& kept = place.param->master.defined() ? place.param->master : place.param->tensor;
+  const Tensor& kept = written(*place.param);
   if (kept.dtype() != DType::f8_e4m3) return std::make_shared<std::vector<float>>(fetch(*place.runtime, kept));
   check(place.read_base != nullptr, ErrorCode::unsupported,
         "{}: its values are quantised and the model has no file to merge from; keep its adapters low-rank",
@@ -95,19 +97,30 @@ size_t MergedParams::bytes() const {
   return total;
 }
 
-size_t MergedParams::publish(const std::map<size_t, std::vector<float>>& values, MergedSet&& next) {
-  size_t bytes = 0;
+template <class F>
+void MergedParams::each_write(const std::map<size_t, std::vector<float>>& values, const MergedSet& next, F f) const {
   for (const auto& [parameter, merged] : now_) {
-    if (!next.contains(parameter)) bytes += write(parameter, *merged.base);
+    if (!next.contains(parameter)) f(*target_->parameters()[parameter].param, *merged.base);
   }
-  for (const auto& [parameter, new_values] : values) bytes += write(parameter, new_values);
-  now_ = std::move(next);
-  return bytes;
+  for (const auto& [parameter, new_values] : values) f(*target_->parameters()[parameter].param, new_values);
 }
 
-size_t MergedParams::write(size_t parameter, const std::vector<float>& values) const {
-  write_parameter(ops_, *target_->parameters()[parameter].param, values);
-  return values.size() * sizeof(float);
+Buffer MergedParams::room_for(const std::map<size_t, std::vector<float>>& values, const MergedSet& next) const {
+  size_t most = 0;
+  each_write(values, next, [&](const Param& param, const std::vector<float>& written_values) {
+    if (written(param).dtype() == DType::f8_e4m3) most = std::max(most, written_values.size());
+  });
+  return most > 0 ? Buffer(ops_.runtime(), DType::f32, {static_cast<int64_t>(most)}) : Buffer();
+}
+
+size_t MergedParams::publish(const std::map<size_t, std::vector<float>>& values, MergedSet&& next, const Tensor& room) {
+  size_t bytes = 0;
+  each_write(values, next, [&](const Param& param, const std::vector<float>& written_values) {
+    write_parameter(ops_, param, written_values, room);
+    bytes += written_values.size() * sizeof(float);
+  });
+  now_ = std::move(next);
+  return bytes;
 }
 
 }  // namespace fx

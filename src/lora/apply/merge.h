@@ -42,12 +42,17 @@ class MergedParams {
   // Host memory of base values.
   size_t bytes() const;
 
+  // Device memory that `publish` needs to quantise what it writes; none where nothing is quantised.
+  Buffer room_for(const std::map<size_t, std::vector<float>>& values, const MergedSet& next) const;
+
   // Copies these values to the device, and the base values of all parameters that `next` no longer has; `next` is what
   // is merged from now on. Returns the bytes copied. Allocates nothing, and waits for the copies.
-  size_t publish(const std::map<size_t, std::vector<float>>& values, MergedSet&& next);
+  size_t publish(const std::map<size_t, std::vector<float>>& values, MergedSet&& next, const Tensor& room);
 
  private:
-  size_t write(size_t parameter, const std::vector<float>& values) const;
+  // Calls f(parameter, values) for all that `publish` writes.
+  template <class F>
+  void each_write(const std::map<size_t, std::vector<float>>& values, const MergedSet& next, F f) const;
 
   Ops& ops_;
   const AdapterTarget* target_;

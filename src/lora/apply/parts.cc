@@ -61,10 +61,10 @@ class AdapterPlan {
   void add(const DensePatch& patch) {
     const auto index = target_.find_parameter_index(patch.component, patch.parameter);
     const Param* param = index ? target_.parameters()[*index].param : nullptr;
-    expect(param && param->layout == ParamLayout::as_stored && param->tensor.rank() <= 2 &&
-               within(patch.rows, param->tensor.size(0)),
+    expect(param && param->layout == ParamLayout::as_stored && param->file_shape.rank() <= 2 &&
+               within(patch.rows, param->file_shape[0]),
            patch.component, patch.parameter);
-    check_fits(patch, param->tensor.rank() == 2 ? param->tensor.size(1) : 1);
+    check_fits(patch, param->file_shape.rank() == 2 ? param->file_shape[1] : 1);
     const std::string_view module = module_of(patch.parameter);
     merge(*index, &patch, patch.component, module, patch.rows);
   }

@@ -21,7 +21,8 @@ size_t AdapterSlots::bytes() const {
 AdapterSlots::Memory AdapterSlots::make_memory(const AdapterTarget::Slot& slot, const SlotSize& size) const {
   const auto bytes = static_cast<int64_t>(SlotLayout(*slot.slot, size).end);
   Memory memory{size, Buffer(*slot.runtime, DType::u8, {bytes})};
-  // All of it: what a segment does not cover is multiplied by nothing, but a back-end may read it.
+  // No back-end may depend on what no segment covers, and images do not fill it either; but a slot without segments shall not
+  // differ from one run to the next.
   slot.runtime->fill_zero(memory.block.tensor().raw(), static_cast<size_t>(bytes));
   return memory;
 }

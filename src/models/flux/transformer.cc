@@ -77,7 +77,8 @@ uint64_t Flux::step_signature() const {
     if (slot.merged || slot.in_front || !slot.operand.defined()) continue;
     mix(reinterpret_cast<uintptr_t>(slot.operand.a.raw()));
     mix(static_cast<uint64_t>(slot.operand.a.size(0)));
-    mix(reinterpret_cast<uintptr_t>(slot.operand.count.raw()));  // behind all else: room for segments moves it alone
+    mix(reinterpret_cast<uintptr_t>(slot.operand.count.raw()));  // behind b
+    mix(static_cast<uint64_t>(slot.operand.segments.size(0)));   // scales lie behind them
   }
   return hash;
 }

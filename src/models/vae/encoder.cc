@@ -1,7 +1,5 @@
 #include "models/vae/encoder.h"
 
-#include <algorithm>
-
 namespace fx {
 
 VaeEncoder::VaeEncoder(ParamStore& store, const VaeConfig& config)

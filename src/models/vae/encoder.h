@@ -19,8 +19,6 @@ class VaeEncoder {
     std::optional<Conv2d> downsampler;
   };
 
-  // The largest intermediate of a picture of H x W pixels, in elements.
-
   VaeConfig config_;
   Conv2d conv_in_;
   std::vector<DownBlock> down_blocks_;
