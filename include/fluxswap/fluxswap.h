@@ -40,8 +40,9 @@ struct EngineOptions {
   int threads = 0;              // of the CPU back-end; 0 takes all cores
   Device device = Device::automatic;
   Precision precision = Precision::automatic;
-  // On a GPU: adapters without a step range are merged into the weights, which costs twice their memory and nothing in a
-  // step. By default where memory allows.
+  // On a GPU: adapters without a step range are merged into the weights, which costs nothing in a step. For that the
+  // unquantised weights stay in memory, and where there is room, a second set of weights, into which the next adapters are
+  // merged while a picture runs. By default where memory allows.
   std::optional<bool> merged_adapters;
 };
 
