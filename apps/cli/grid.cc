@@ -120,6 +120,13 @@ void prepare(const GridOptions& o, Engine& engine, const Grid& grid) {
   engine.prepare_adapters(sets);
 }
 
+// The adapters of the picture after this one, if there is one.
+std::optional<std::vector<AdapterChoice>> next_adapters(const Grid& grid, const Cell& cell) {
+  if (cell.column + 1 < grid.columns.size()) return adapters_of(grid, cell.row, cell.column + 1);
+  if (cell.row + 1 < grid.rows.size()) return adapters_of(grid, cell.row + 1, 0);
+  return std::nullopt;
+}
+
 void make_cell(const GridOptions& o, Engine& engine, Grid& grid, Cell cell, ProgressBar& bar, ContactSheet& sheet) {
   cell.change = engine.use_adapters(adapters_of(grid, cell.row, cell.column));
   if (cell.row == 0) note_adapters(grid, cell.column, engine.adapters());
@@ -128,6 +135,7 @@ void make_cell(const GridOptions& o, Engine& engine, Grid& grid, Cell cell, Prog
   bar.set_prefix(fmt::format("{}/{}", grid.cells.size() + 1, o.prompts.size() * grid.columns.size()));
   Request request = grid.request;
   request.prompt = grid.rows[cell.row].prompt;
+  if (const auto next = next_adapters(grid, cell)) engine.prepare_next(*next);
   const Picture picture = engine.generate(request, [&](const Progress& progress) {
     bar.update(progress);
     return true;

@@ -123,6 +123,12 @@ AdapterChange Engine::use_adapters(const std::vector<Adapter>& adapters) {
   });
 }
 
+void Engine::prepare_next(const std::vector<Adapter>& adapters, int steps) {
+  translated([&] {
+    state_->engine.prepare_next(to_internal(adapters), steps > 0 ? std::optional(steps) : std::nullopt);
+  });
+}
+
 Picture Engine::generate(const Request& request, const Progress& progress) {
   return translated(
       [&] { return state_->finish(state_->engine.generate(to_internal(request), to_internal(progress))); });

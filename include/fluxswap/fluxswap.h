@@ -117,6 +117,11 @@ class Engine {
   Picture generate_with(const std::vector<Adapter>& adapters, const Request& request,
                         const Progress& progress = nullptr);
 
+  // Begins to read and stage these adapters on a thread of its own, for the use_adapters or generate_with that comes next with
+  // them: called before a picture is made, the picture after it starts without waiting. What is wrong with them is thrown
+  // there. `steps`: of that picture, where an adapter acts at some of them only. Other adapters may come all the same.
+  void prepare_next(const std::vector<Adapter>& adapters, int steps = 0);
+
   // Width and height are multiples of this: 16 for FLUX.1.
   int size_multiple() const;
 

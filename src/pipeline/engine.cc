@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "lora/messages.h"
 #include "pipeline/stop_watch.h"
 
@@ -79,22 +81,44 @@ AdapterSet Engine::read(const std::vector<AdapterChoice>& choices, AdapterChange
   return set;
 }
 
-StagedAdapters Engine::stage(const std::vector<AdapterChoice>& choices, std::optional<int> steps,
-                             AdapterChange& change) {
-  const AdapterSet set = read(choices, &change);
+Engine::Staged Engine::stage(const std::vector<AdapterChoice>& choices, std::optional<int> steps) {
+  Staged staged;
+  const AdapterSet set = read(choices, &staged.change);
   StopWatch watch;
-  StagedAdapters staged = hot_swap_.stage(set, steps);
-  change.stage_seconds = watch.lap();
+  staged.adapters = hot_swap_.stage(set, steps);
+  staged.change.stage_seconds = watch.lap();
   return staged;
 }
 
+bool Engine::Next::is(const std::vector<AdapterChoice>& wanted, std::optional<int> wanted_steps) const {
+  const auto whole = [](const AdapterChoice& choice) { return choice.settings.steps.whole(); };
+  return choices == wanted && (steps == wanted_steps || std::ranges::all_of(choices, whole));
+}
+
+void Engine::prepare_next(const std::vector<AdapterChoice>& adapters, std::optional<int> steps) {
+  const std::lock_guard lock(next_mutex_);
+  next_.reset();  // what it has staged would stand in the way
+  next_ = Next{adapters, steps, std::async(std::launch::async, [=, this] { return stage(adapters, steps); })};
+}
+
+// What was prepared, or what is staged now. Either way nothing is prepared afterwards.
+Engine::Staged Engine::staged(const std::vector<AdapterChoice>& choices, std::optional<int> steps) {
+  std::optional<Next> next;
+  {
+    const std::lock_guard lock(next_mutex_);
+    next.swap(next_);
+  }
+  if (next && next->is(choices, steps)) return next->staged.get();
+  next.reset();
+  return stage(choices, steps);
+}
+
 AdapterChange Engine::use_adapters(const std::vector<AdapterChoice>& adapters) {
-  AdapterChange change;
-  StagedAdapters staged = stage(adapters, std::nullopt, change);
+  Staged ready = staged(adapters, std::nullopt);
   const std::lock_guard lock(mutex_);
-  change.swap = hot_swap_.publish(std::move(staged));
-  library_.note_swap(change.swap.seconds);
-  return change;
+  ready.change.swap = hot_swap_.publish(std::move(ready.adapters));
+  library_.note_swap(ready.change.swap.seconds);
+  return std::move(ready.change);
 }
 
 Picture Engine::generate(const Request& request, const ProgressCallback& progress) {
@@ -105,12 +129,11 @@ Picture Engine::generate(const Request& request, const ProgressCallback& progres
 Picture Engine::generate_with(const std::vector<AdapterChoice>& adapters, const Request& wanted,
                               const ProgressCallback& progress, AdapterChange* change) {
   const Request request = completed(wanted, model_->configs);  // before anything is read
-  AdapterChange changed;
-  StagedAdapters staged = stage(adapters, request.steps, changed);
+  Staged ready = staged(adapters, request.steps);
   const std::lock_guard lock(mutex_);
-  changed.swap = hot_swap_.publish(std::move(staged));
-  library_.note_swap(changed.swap.seconds);
-  if (change) *change = std::move(changed);
+  ready.change.swap = hot_swap_.publish(std::move(ready.adapters));
+  library_.note_swap(ready.change.swap.seconds);
+  if (change) *change = std::move(ready.change);
   return generate_locked(request, progress);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -53,6 +54,11 @@ class Engine {
   Picture generate_with(const std::vector<AdapterChoice>& adapters, const Request& request,
                         const ProgressCallback& progress = nullptr, AdapterChange* change = nullptr);
 
+  // Begins to read, check and stage these adapters on a thread of its own, for the use_adapters or generate_with that will come
+  // next with them: called before a picture is made, what follows it need not wait. What is wrong with them is thrown
+  // there. `steps`, of the picture, counts where an adapter has a range of them. Other adapters may come all the same.
+  void prepare_next(const std::vector<AdapterChoice>& adapters, std::optional<int> steps = std::nullopt);
+
   // Reads files ahead and makes room for each of these sets, so that later changes between them move no memory.
   void prepare_adapters(const std::vector<std::vector<AdapterChoice>>& sets);
 
@@ -83,7 +89,12 @@ class Engine {
   explicit Engine(Loaded&& loaded);
   static Loaded timed_load(std::unique_ptr<Ops> ops, const std::filesystem::path& folder, const ModelOptions& options);
   AdapterSet read(const std::vector<AdapterChoice>& choices, AdapterChange* change);
-  StagedAdapters stage(const std::vector<AdapterChoice>& choices, std::optional<int> steps, AdapterChange& change);
+  struct Staged {
+    StagedAdapters adapters;
+    AdapterChange change;
+  };
+  Staged stage(const std::vector<AdapterChoice>& choices, std::optional<int> steps);
+  Staged staged(const std::vector<AdapterChoice>& choices, std::optional<int> steps);
   Picture generate_locked(const Request& request, const ProgressCallback& progress);
 
   std::unique_ptr<Ops> ops_;
@@ -95,6 +106,15 @@ class Engine {
   HotSwap hot_swap_;
   Pipeline pipeline_;
   std::mutex mutex_;  // held while a picture is made or adapters are published
+
+  struct Next {
+    std::vector<AdapterChoice> choices;
+    std::optional<int> steps;
+    std::future<Staged> staged;
+    bool is(const std::vector<AdapterChoice>& wanted, std::optional<int> wanted_steps) const;
+  };
+  std::mutex next_mutex_;
+  std::optional<Next> next_;  // the last member: its thread ends before the others go
 };
 
 }  // namespace fx

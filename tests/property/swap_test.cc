@@ -172,6 +172,32 @@ TEST_P(Swaps, NewScalesWriteNoMatrices) {
   EXPECT_EQ(engine_->generate(request()).latents.values, expected);
 }
 
+// What was staged ahead is what is used, if it is what is wanted; and no error comes before it is.
+TEST_P(Swaps, WhatIsPreparedNeedNotBeStaged) {
+  const Set set = {{low_rank_, {0.5f}}}, other = {{attention_, {0.25f}}}, broken = {{folder_ / "broken.safetensors"}};
+  const auto expected = latents_with(set), with_other = latents_with(other);
+  for (const int round : {0, 1}) {
+    engine_->prepare_next(set, round == 0 ? std::nullopt : std::optional(kSteps));
+    EXPECT_EQ(engine_->generate(request()).latents.values, with_other) << "not yet";
+    AdapterChange change;
+    EXPECT_EQ(engine_->generate_with(set, request(), nullptr, &change).latents.values, expected);
+    if (way_has(GetParam(), "merged")) { EXPECT_EQ(change.swap.merged_ahead, change.swap.weights_merged); }
+    engine_->prepare_next(other);
+    engine_->use_adapters(other);
+    EXPECT_EQ(engine_->generate(request()).latents.values, with_other);
+  }
+  engine_->prepare_next(broken);
+  EXPECT_EQ(latents_with(set), expected) << "another than was prepared";
+  engine_->prepare_next(broken);
+  EXPECT_THROW(engine_->use_adapters(broken), Error);
+  EXPECT_EQ(latents_with(set), expected);
+  // Prepared for all steps, wanted for some: staged anew.
+  const Set ranged = {{low_rank_, {.scale = 0.5f, .steps = {0.0, 0.4}}}};
+  const auto in_range = latents_with(ranged);
+  engine_->prepare_next(ranged);
+  EXPECT_EQ(latents_with(ranged), in_range);
+}
+
 // What overflows is an error that names the step, and leaves nothing: the next picture is right.
 TEST_P(Swaps, OverflowNamesTheStepAndLeavesNothing) {
   const auto base = latents_with({}), with_it = latents_with({{low_rank_}});
