@@ -283,6 +283,19 @@ TEST_F(HotSwapTest, RecordedStepsFollowASwap) {
   }
 }
 
+// Kernels are launched with the room for segments, and scales lie behind them: memory that comes back at the same address is
+// another arrangement if that has changed.
+TEST_F(HotSwapTest, ARecordedStepKnowsTheRoomForSegments) {
+  model_.run_with({{everywhere("a")}});
+  LoraOperand& operand = model_.layer(Component::transformer, "double_blocks.0.img_attn.qkv").operand;
+  const uint64_t before = model_.flux.step_signature();
+  const Tensor segments = operand.segments;
+  operand.segments = Tensor(segments.raw(), DType::i32, {2 * segments.size(0), segments.size(1)});
+  EXPECT_NE(model_.flux.step_signature(), before);
+  operand.segments = segments;
+  EXPECT_EQ(model_.flux.step_signature(), before);
+}
+
 TEST_F(HotSwapTest, SlotsTakeTheirOperandsWithThem) {
   model_.run_with({{everywhere("a")}});
   EXPECT_GT(model_.slots->bytes(), 0u);
