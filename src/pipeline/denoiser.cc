@@ -77,15 +77,30 @@ void Denoiser::advance(FluxActivations& a) {
   Arrangement* arrangement = find(canvas, signature);
   if (!arrangement) {
     step(a);  // gives operations what they need to be recorded
-    canvas.arrangements.push_front({signature, nullptr});
-    if (canvas.arrangements.size() > kMostArrangements) canvas.arrangements.pop_back();
+    add(canvas, signature);
     return;
   }
   if (!arrangement->recording) {
-    arrangement->recording = ops_.runtime().record([&] { step(a); });
-    ++captures_;
+    if (with_other_weights_) {
+      with_other_weights_([&] {
+        const uint64_t other = flux_.step_signature();
+        if (!find(canvas, other)) record(a, add(canvas, other));
+      });
+    }
+    record(a, *arrangement);
   }
   arrangement->recording->replay();
+}
+
+void Denoiser::record(FluxActivations& a, Arrangement& arrangement) {
+  arrangement.recording = ops_.runtime().record([&] { step(a); });
+  ++captures_;
+}
+
+Denoiser::Arrangement& Denoiser::add(Canvas& canvas, uint64_t signature) {
+  canvas.arrangements.push_front({signature, nullptr});
+  if (canvas.arrangements.size() > kMostArrangements) canvas.arrangements.pop_back();
+  return canvas.arrangements.front();
 }
 
 Denoiser::Arrangement* Denoiser::find(Canvas& canvas, uint64_t signature) {

@@ -47,6 +47,11 @@ class Denoiser {
   // Throws device, naming the step, if the latents are not finite.
   void run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases = {});
 
+  // Where layers have a second set of weights that may take the place of the first (HotSwap::with_other_weights): runs work
+  // with that. A step is then recorded for both at once, so that no exchange ever asks for a recording.
+  using WithOtherWeights = std::function<void(const std::function<void()>&)>;
+  void record_for_both(WithOtherWeights with_other) { with_other_weights_ = std::move(with_other); }
+
   // Off: every step is issued call by call.
   void use_recordings(bool on) { use_recordings_ = on; }
   // Steps recorded since the start.
@@ -67,6 +72,8 @@ class Denoiser {
   Canvas& canvas_of(const FluxActivations& a);
   void make_room(size_t bytes);
   static Arrangement* find(Canvas& canvas, uint64_t signature);
+  static Arrangement& add(Canvas& canvas, uint64_t signature);
+  void record(FluxActivations& a, Arrangement& arrangement);
 
   Ops& ops_;
   const Flux& flux_;
@@ -74,6 +81,7 @@ class Denoiser {
   size_t memory_limit_ = size_t{3} << 29;
   size_t captures_ = 0;
   bool use_recordings_ = true;
+  WithOtherWeights with_other_weights_;
 };
 
 }  // namespace fx

@@ -185,6 +185,19 @@ void HotSwap::synchronize() {
   for (Runtime* runtime : runtimes) runtime->synchronize();
 }
 
+void HotSwap::with_other_weights(const std::function<void()>& work) {
+  if (!weights_.two_sets()) return;
+  const std::lock_guard lock(next_mutex_);
+  target().exchange_weight_sets();
+  try {
+    work();
+  } catch (...) {
+    target().exchange_weight_sets();
+    throw;
+  }
+  target().exchange_weight_sets();
+}
+
 std::vector<int> HotSwap::phases(int steps) const {
   std::vector<int> first_steps;
   for (int step = 1; step < steps; ++step) {

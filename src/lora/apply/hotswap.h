@@ -9,6 +9,7 @@
 // gets new scales, one that loses its adapters gets a zero count; a parameter that loses them gets its base values.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -99,6 +100,10 @@ class HotSwap {
   // addresses: a recorded step stays valid, but modulation has to be computed again if the report says that the transformer
   // has changed. On the engine's thread, between two steps.
   SwapReport enter_step(int step, int steps);
+
+  // Runs `work` while layers read the other set of weights, if there is one, whatever that has in it: to record a step with it.
+  // On the engine's thread; other threads' merging waits.
+  void with_other_weights(const std::function<void()>& work);
 
   // Makes room for the largest of these sets in every slot at once, so that no later publish of any of them changes
   // addresses. The active set stays as it is. On the engine's thread.
