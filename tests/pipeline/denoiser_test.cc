@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <mutex>
+#include <thread>
+
 #include "lora/random_adapter.h"
 #include "lora/tiny_model.h"
 #include "support/forwarding_ops.h"
@@ -67,6 +70,9 @@ class TwoSets : public ::testing::Test {
   // The latents after some steps.
   std::vector<float> draw(const AdapterSet& adapters) {
     model_.swap->apply(adapters);
+    return draw();
+  }
+  std::vector<float> draw() {
     FluxActivations& a = denoiser_.activations({.txt_tokens = 3, .rows = 2, .columns = 3, .steps = 3});
     const FluxConfig& config = model_.flux.config();
     const auto normal = [](const std::string& name, const Shape& shape) {
@@ -97,6 +103,44 @@ TEST_F(TwoSets, AreRecordedAtOnce) {
     EXPECT_EQ(draw(sets[which]), direct[which]) << which;
     EXPECT_EQ(denoiser_.captures(), 2u) << "after the first picture, whatever adapters come";
   }
+}
+
+// Two threads stage, each in its turn merging ahead, while the first draws what they have staged, and records steps again and
+// again, as no arrangement is kept.
+TEST_F(TwoSets, AreWrittenWhileStepsAreRecorded) {
+  constexpr int kPictures = 40;
+  model_.swap->reserve_rank(Component::transformer, 8);
+  const std::vector<AdapterSet> sets = {{}, low_rank("a"), low_rank("b"), low_rank("c")};
+  std::vector<std::vector<float>> direct;
+  for (const AdapterSet& set : sets) direct.push_back(draw(set));
+  std::mutex mutex;
+  std::vector<std::pair<size_t, StagedAdapters>> ready;
+  const auto stage = [&](uint64_t seed) {
+    Rng rng(seed);
+    for (int i = 0; i < kPictures / 2; ++i) {
+      const auto which = static_cast<size_t>(rng.below(4));
+      StagedAdapters staged = model_.swap->stage(sets[which]);
+      const std::lock_guard lock(mutex);
+      ready.emplace_back(which, std::move(staged));
+    }
+  };
+  std::thread one([&] { stage(1); }), two([&] { stage(2); });
+  for (int drawn = 0; drawn < kPictures;) {
+    std::vector<std::pair<size_t, StagedAdapters>> now;
+    {
+      const std::lock_guard lock(mutex);
+      now.swap(ready);
+    }
+    for (auto& [which, staged] : now) {
+      model_.swap->publish(std::move(staged));
+      denoiser_.limit_memory(1);
+      denoiser_.activations({.txt_tokens = 3, .rows = 2, .columns = 2, .steps = 3});  // the others go
+      EXPECT_EQ(draw(), direct[which]);
+      ++drawn;
+    }
+  }
+  one.join();
+  two.join();
 }
 
 }  // namespace
