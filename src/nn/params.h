@@ -38,6 +38,8 @@ struct Param {
   // normal number, 2^-6: of rows whose rms is a tenth of their largest magnitude, values below a hundredth of the rms, which
   // lose a thousandth of it at most, where rounding to e4m3 costs all others three hundredths.
   float largest() const { return front.defined() ? 448.0f / 32 : 448.0f; }
+  // What adapters are merged into; of a weight with a master, the tensor itself may be exchanged by another thread at any time.
+  const Tensor& base() const { return master.defined() ? master : tensor; }
   bool weight_only() const { return role == ParamRole::modulation && scale.defined(); }
 };
 

@@ -24,7 +24,7 @@ ModelOptions options_of(const std::string& way) {
   if (way_has(way, "bf16")) options.precision = Precision::bf16;
   if (way_has(way, "fp8")) options.precision = Precision::fp8;
   options.masters = way_has(way, "merged");
-  options.weight_sets = options.masters ? 2 : 1;
+  options.weight_sets = options.masters && !way_has(way, "one-set") ? 2 : 1;
   if (way_has(way, "folded")) options.lora_ranks = 128;
   options.e4m3_attention = options.precision == Precision::fp8;  // as plan_model has it
   return options;

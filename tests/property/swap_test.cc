@@ -169,6 +169,7 @@ TEST_P(Swaps, NewScalesWriteNoMatrices) {
   EXPECT_FALSE(report.grew);
   const bool carried = way_has(GetParam(), "merged") || way_has(GetParam(), "folded");
   if (!carried) { EXPECT_LT(report.bytes, first.bytes / 2); }
+  EXPECT_EQ(report.weights_merged > 0, way_has(GetParam(), "merged"));
   EXPECT_EQ(engine_->generate(request()).latents.values, expected);
 }
 

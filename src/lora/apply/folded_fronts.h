@@ -3,23 +3,19 @@
 // adapters come.
 #pragma once
 
-#include <optional>
-
 #include "lora/apply/slot_image.h"
 
 namespace fx {
 
 class FoldedFronts {
  public:
-  using Contents = std::vector<std::optional<SlotParts>>;
-
   // Both must outlive it. Layers whose weight has no front are left alone.
   FoldedFronts(Ops& ops, const AdapterTarget& target);
 
   bool has(size_t slot) const { return weight(slot).front.defined(); }
   // Whether these ranks have room there; how large values are is known when they are folded.
   bool has_room(size_t slot, const SlotParts& parts) const;
-  const Contents& now() const { return contents_; }
+  const SlotContents& now() const { return contents_; }
 
   // Before the first write of a swap.
   void begin();
@@ -39,7 +35,7 @@ class FoldedFronts {
   Ops& ops_;
   const AdapterTarget* target_;
   Buffer rooms_;  // (slots) f32: see FoldLoraArgs
-  Contents contents_;
+  SlotContents contents_;
   AdapterSet adapters_;  // to which the contents point
   std::vector<size_t> written_;
 };

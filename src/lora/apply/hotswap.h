@@ -125,8 +125,7 @@ class HotSwap {
     uint64_t version = 0;
     PartsBySlot in_slots;
     std::vector<SlotSize> sizes;
-    MergedWeights::Contents weights, next_weights;
-    FoldedFronts::Contents fronts;
+    SlotContents weights, next_weights, fronts;
     MergedSet merged;
   };
   Snapshot snapshot() const;
@@ -144,7 +143,7 @@ class HotSwap {
   void stage_images(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
   std::optional<bool> image_with_matrices(const Snapshot& now, const StagedAdapters& staged, size_t slot,
                                           bool weights_change) const;
-  bool weights_change(const MergedWeights::Contents& now, const StagedAdapters& staged) const;
+  bool weights_change(const SlotContents& now, const StagedAdapters& staged) const;
   void merge_ahead(StagedAdapters& staged);
 
   // Where a set wants its parts of a slot to be.

@@ -108,7 +108,7 @@ const SlotParts& HotSwap::in_weight(const StagedAdapters& staged, size_t slot) c
   return staged.carried_ ? staged.parts_[slot] : kNone;
 }
 
-bool HotSwap::weights_change(const MergedWeights::Contents& now, const StagedAdapters& staged) const {
+bool HotSwap::weights_change(const SlotContents& now, const StagedAdapters& staged) const {
   for (size_t slot = 0; slot < now.size(); ++slot) {
     if (weights_.has(slot) && (staged.rewritten_.contains(slot) || now[slot] != in_weight(staged, slot))) return true;
   }

@@ -46,12 +46,10 @@ std::vector<float> fetch(Runtime& runtime, const Tensor& dense) {
   return values;
 }
 
-// Where a parameter has a master, that has its values, and the weight follows with MergedWeights.
-const Tensor& written(const Param& param) { return param.master.defined() ? param.master : param.tensor; }
-
-// A parameter gets these values, rounded to its type. Waits for the copy.
+// A parameter gets these values, rounded to its type; of one with a master the weight follows with MergedWeights. Waits for
+// the copy.
 void write_parameter(Ops& ops, const Param& param, const std::vector<float>& values, const Tensor& room) {
-  const Tensor& target = written(param);
+  const Tensor& target = param.base();
   if (target.dtype() != DType::f8_e4m3) return upload(ops, values, target);
   const Tensor widened(room.raw(), DType::f32, target.shape());
   upload(ops, values, widened);
@@ -83,7 +81,7 @@ MergedParams::~MergedParams() {
 ParamValues MergedParams::base(size_t parameter) const {
   if (const auto found = now_.find(parameter); found != now_.end()) return found->second.base;
   const AdapterTarget::Parameter& place = target_->parameters()[parameter];
-  const Tensor& kept = written(*place.param);
+  const Tensor& kept = place.param->base();
   if (kept.dtype() != DType::f8_e4m3) return std::make_shared<std::vector<float>>(fetch(*place.runtime, kept));
   check(place.read_base != nullptr, ErrorCode::unsupported,
         "{}: its values are quantised and the model has no file to merge from; keep its adapters low-rank",
@@ -107,17 +105,17 @@ void MergedParams::each_write(const std::map<size_t, std::vector<float>>& values
 
 Buffer MergedParams::room_for(const std::map<size_t, std::vector<float>>& values, const MergedSet& next) const {
   size_t most = 0;
-  each_write(values, next, [&](const Param& param, const std::vector<float>& written_values) {
-    if (written(param).dtype() == DType::f8_e4m3) most = std::max(most, written_values.size());
+  each_write(values, next, [&](const Param& param, const std::vector<float>& new_values) {
+    if (param.base().dtype() == DType::f8_e4m3) most = std::max(most, new_values.size());
   });
   return most > 0 ? Buffer(ops_.runtime(), DType::f32, {static_cast<int64_t>(most)}) : Buffer();
 }
 
 size_t MergedParams::publish(const std::map<size_t, std::vector<float>>& values, MergedSet&& next, const Tensor& room) {
   size_t bytes = 0;
-  each_write(values, next, [&](const Param& param, const std::vector<float>& written_values) {
-    write_parameter(ops_, param, written_values, room);
-    bytes += written_values.size() * sizeof(float);
+  each_write(values, next, [&](const Param& param, const std::vector<float>& new_values) {
+    write_parameter(ops_, param, new_values, room);
+    bytes += new_values.size() * sizeof(float);
   });
   now_ = std::move(next);
   return bytes;

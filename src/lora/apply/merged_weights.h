@@ -6,18 +6,12 @@
 // places: a picture waits for no merging that was done while the last one ran.
 #pragma once
 
-#include <map>
-#include <optional>
-
 #include "lora/apply/slot_image.h"
 
 namespace fx {
 
 class MergedWeights {
  public:
-  // What a set of weights has in it, by slot; nothing where that is not known.
-  using Contents = std::vector<std::optional<SlotParts>>;
-
   // Both must outlive it. Layers whose weight has no master are left alone.
   MergedWeights(Ops& ops, const AdapterTarget& target);
 
@@ -25,8 +19,8 @@ class MergedWeights {
   bool two_sets() const { return two_sets_; }
 
   // Of the set that layers read, and of the one that is written: the same where there is but one.
-  const Contents& now() const { return sets_[now_].contents; }
-  const Contents& next() const { return sets_[other()].contents; }
+  const SlotContents& now() const { return sets_[now_].contents; }
+  const SlotContents& next() const { return sets_[other()].contents; }
 
   // Writes a weight of the next set, in stream order: base + operand, which has these parts. Without parts, the base.
   void write(size_t slot, const LoraOperand& operand, const SlotParts& parts);
@@ -40,7 +34,7 @@ class MergedWeights {
 
  private:
   struct Set {
-    Contents contents;
+    SlotContents contents;
     AdapterSet adapters;
   };
   const Param& weight(size_t slot) const { return *target_->slots()[slot].slot->weight; }

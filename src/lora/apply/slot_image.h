@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/runtime.h"
@@ -13,6 +14,8 @@
 namespace fx {
 
 using SlotParts = std::vector<SlotPart>;
+// What weights or fronts have in them, by slot; nothing where that is not known.
+using SlotContents = std::vector<std::optional<SlotParts>>;
 
 struct SlotImage {
   size_t slot = 0;

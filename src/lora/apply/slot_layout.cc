@@ -10,9 +10,6 @@ constexpr int64_t kLeastRanks = 16, kLeastSegments = 4;  // what matrix units ta
 constexpr size_t kAlignment = 256;
 constexpr int64_t kSegmentFields = 5;
 
-// The tensor of a weight with a master may be exchanged by another thread at any time.
-const Tensor& fixed_of(const Param& weight) { return weight.master.defined() ? weight.master : weight.tensor; }
-
 int64_t room_for(int64_t now, int64_t need, int64_t least) {
   if (need <= now) return std::max(now, least);
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(need, least))));
@@ -33,7 +30,7 @@ SlotLayout::SlotLayout(const LoraSlot& layer, const SlotSize& room)
     : size(room),
       in(layer.in),
       out(layer.out),
-      matrices(fixed_of(*layer.weight).dtype() == DType::f32 ? DType::f32 : DType::bf16),
+      matrices(layer.weight->base().dtype() == DType::f32 ? DType::f32 : DType::bf16),
       end(0) {
   const auto place = [&](int64_t elements, size_t element) {
     const size_t begin = end;
