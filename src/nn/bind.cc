@@ -82,7 +82,8 @@ void clear_fronts(Ops& ops, const ParamStore& store) {
                      .weight_front = param.front,
                      .weight_down = param.down,
                      .column_scale = param.column_scale,
-                     .room = {}});
+                     .room = {},
+                     .reach = {}});
   }
 }
 

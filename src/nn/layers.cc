@@ -9,17 +9,19 @@ Linear::Linear(const ParamScope& scope, int64_t in, int64_t out, bool bias, Para
 }
 
 LinearArgs Linear::args(const ScaledRows& x) const {
-  const bool fronts = weight_->front.defined() && x.front.defined();
+  const Tensor& front = weight_->front;
+  const int64_t of_x = x.front.defined() ? x.front.size(2) : 0;
   return {.x = x.values,
           .x_scale = x.scale,
-          .x_front = fronts ? x.front.slice(2, x.front.size(2) - weight_->front.size(1), x.front.size(2)) : Tensor(),
+          .x_front = front.defined() && of_x > 0 ? x.front.slice(2, of_x - front.size(1), of_x) : Tensor(),
           .weight = weight_->tensor,
           .weight_scale = weight_->scale,
-          .weight_front = weight_->front,
-          .weight_down = slot_->in_front ? weight_->down : Tensor(),
+          .weight_front = front,
+          .weight_down = weight_->down,
+          .front_columns = slot_->front_columns,
           .weight_only = weight_->weight_only(),
           .bias = bias_,
-          .lora = slot_->merged || slot_->in_front ? LoraOperand() : slot_->operand};
+          .lora = slot_->merged || slot_->front_columns > 0 ? LoraOperand() : slot_->operand};
 }
 
 void Linear::operator()(Ops& ops, const ScaledRows& x, const Tensor& y, Activation activation) const {

@@ -33,7 +33,7 @@ struct Param {
   Tensor down;    // (E, columns) e4m3: and their other half (FoldLoraArgs),
   Tensor column_scale;  // (E) f32: and how they are divided
 
-  // What the largest magnitude of a row becomes in e4m3. An adapter's columns of B may be much larger than the weight's
+  // The bound of a row's magnitudes in e4m3. An adapter's columns of B may be much larger than the weight's
   // where both have one scale, so the front needs room above: 2^5 of it. The weight pays with what falls below the smallest
   // normal number, 2^-6: of rows whose rms is a tenth of their largest magnitude, values below a hundredth of the rms, which
   // lose a thousandth of it at most, where rounding to e4m3 costs all others three hundredths.
@@ -52,8 +52,9 @@ struct LoraSlot {
   LoraOperand operand;
   // The weight has the adapters' difference in it already (see lora/apply/merged_weights.h): the layer leaves the operand out.
   bool merged = false;
-  // The weight's front has the adapters in it (see lora/apply/folded_fronts.h): so too, and its products take them along.
-  bool in_front = false;
+  // The weight's front has the adapters in it (see lora/apply/folded_fronts.h): so too, and its products take these columns of
+  // the front along. 0: it has not.
+  int64_t front_columns = 0;
 };
 
 class ParamStore {

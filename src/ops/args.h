@@ -5,8 +5,8 @@
 //
 // Types. Where nothing else is said, the tensors of one operation are all f32, or all bf16 on a back-end that computes
 // in it (Ops::computes_in); sums are f32 or better. Tables with one row per step, rope tables and LoRA scales are always
-// f32. A tensor of e4m3 comes with its scales: value = e4m3 * scale, one scale for each row (the largest magnitude of
-// the row becomes 448; a row of zeros has scale 1).
+// f32. A tensor of e4m3 comes with its scales: value = e4m3 * scale, one scale for each row: the least power of two that
+// brings the largest magnitude of the row to 448 or below (a row of zeros has scale 1).
 #pragma once
 
 #include <array>
@@ -40,10 +40,11 @@ struct LinearOutput {
 // for a weight of e4m3 with `weight_only`, which is itself widened to bf16. y is f32 or bf16.
 //
 // Fronts. Before each row of a weight of e4m3 there may be E more columns, in which fold_lora lays an adapter, and then
-// before each row of x, where x is e4m3 already. With `weight_down` the layer writes kFoldAlpha * x8 weight_down^T in e4m3
-// into those of x (x8: x without its scales), without it zeros, and takes both into its product. So the adapter costs E
-// columns of two products, whatever its rank, and no pass over y. in, out and E are then multiples of kFrontStep, and the
-// device multiplies in e4m3.
+// before each row of x, where x is e4m3 already. The last `front_columns` of them take part: the layer writes
+// kFoldAlpha * x8 weight_down^T of as many last rows in e4m3 into those of x (x8: x without its scales), and takes both into
+// its product. So the adapter costs a few more columns of two products, and no pass over y. in, out and front_columns are
+// then multiples of kFrontStep, and the device multiplies in e4m3. Memory is asked for as for all E: a step that is recorded
+// needs none.
 struct LinearArgs {
   Tensor x;                  // (B, L, in)
   Tensor x_scale;            // (B, L) f32, with x of e4m3
@@ -51,7 +52,8 @@ struct LinearArgs {
   Tensor weight;             // (out, in) f32, bf16 or e4m3
   Tensor weight_scale;       // (out) f32, with a weight of e4m3
   Tensor weight_front = {};  // (out, E), right before the weight; optional
-  Tensor weight_down = {};   // (E, in) e4m3, with a front that has an adapter in it
+  Tensor weight_down = {};   // (E, in) e4m3, with a front
+  int64_t front_columns = 0;
   bool weight_only = false;
   Tensor bias;  // (out) f32 or bf16, optional
   LoraOperand lora;
@@ -65,7 +67,7 @@ struct QuantizeRowsArgs {
   Tensor x;      // (rows, C) f32 or bf16, contiguous
   Tensor y;      // (rows, C) e4m3
   Tensor scale;  // (rows) f32
-  float largest = 448.0f;  // what the largest magnitude of a row becomes: less leaves room for a front
+  float largest = 448.0f;  // bound of the magnitudes of a row: less leaves room for a front
 };
 
 // y = (x - mean) / sqrt(variance + eps) * (1 + scale) + shift, over C: the modulated norm of a DiT block.

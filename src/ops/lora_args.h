@@ -36,12 +36,14 @@ struct MergeLoraArgs {
 };
 
 // An adapter laid into the front of its layer's weight, in e4m3 on both sides of the product:
-//   weight_front[n, r] = b[n, r] * column_scale[r] / weight_scale[n]      for the rows and ranks of the segments,
-//   weight_down[r, c]  = scale[r] * a[r, c] / (column_scale[r] * kFoldAlpha),
-// zeros elsewhere, so that front and down together multiply to the adapter's difference. The operation chooses column_scale, 0
-// for ranks without effect, so that neither side leaves the range of e4m3; to be called whenever matrices, scales or segments
-// have changed. `room` says how well that went: the smallest column_scale[r] / (|scale[r]| |a[r]|) of all ranks, 0 where one
-// lies beyond the front. From 1 on the front is as good as the operand beside the weight; below it must not be used.
+//   weight_front[n, e] = b[n, r] * column_scale[e] / weight_scale[n]      for the rows and ranks of the segments,
+//   weight_down[e, c]  = scale[r] * a[r, c] / (column_scale[e] * kFoldAlpha),
+// zeros elsewhere, so that front and down together multiply to the adapter's difference. Rank r has column e = front_column(r,
+// E): in groups of kFrontStep from the last column on, so that what is used ends where the weight begins. The operation
+// chooses column_scale, 0 for ranks without effect, so that neither side leaves the range of e4m3; to be called whenever
+// matrices, scales or segments have changed. `room` says how well that went: the smallest column_scale / (|scale[r]| |a[r]|)
+// of all ranks, 0 where one lies beyond the front. From 1 on the front is as good as the operand beside the weight; below it
+// must not be used. `reach` says how many last columns have all that has an effect, or up to 7 more.
 struct FoldLoraArgs {
   LoraOperand lora;     // undefined: zeros
   Tensor weight_scale;  // (out) f32
@@ -49,9 +51,13 @@ struct FoldLoraArgs {
   Tensor weight_down;   // (E, in) e4m3
   Tensor column_scale;  // (E) f32, written
   Tensor room;          // (1) f32, with an operand; lowered: the caller fills it with +infinity first
+  Tensor reach;         // (1) i32, with an operand; raised: the caller fills it with 0 first
 };
 
 constexpr float kFoldAlpha = 0x1p-8f;
 constexpr int64_t kFrontStep = 16;  // of what products in e4m3 contract
+constexpr int64_t front_column(int64_t rank, int64_t columns) {
+  return columns - (rank / kFrontStep + 1) * kFrontStep + rank % kFrontStep;
+}
 
 }  // namespace fx

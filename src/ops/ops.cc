@@ -45,8 +45,8 @@ void check_front(const OpCheck& check, std::string_view operand, const Tensor& r
 
 void check_fronts(const OpCheck& check, const LinearArgs& a) {
   if (!a.weight_front.defined()) {
-    return check.that(!a.x_front.defined() && !a.weight_down.defined(),
-                      "a front of x and weight_down only with a front of the weight");
+    return check.that(!a.x_front.defined() && !a.weight_down.defined() && a.front_columns == 0,
+                      "a front of x, weight_down and columns only with a front of the weight");
   }
   check.that(a.weight.dtype() == DType::f8_e4m3 && !a.weight_only,
              "a front only of a weight of f8_e4m3 that is not weight_only");
@@ -55,12 +55,14 @@ void check_fronts(const OpCheck& check, const LinearArgs& a) {
   check_front(check, "weight_front", a.weight, a.weight_front, columns);
   if (a.x.dtype() == DType::f8_e4m3) check_front(check, "x_front", a.x, a.x_front, columns);
   else check.that(!a.x_front.defined(), "a front of x with x of f8_e4m3 only");
-  if (!a.weight_down.defined()) return;
   const int64_t out = a.weight.size(0), in = a.weight.size(1);
   check.tensor("weight_down", a.weight_down, {columns, in}, DType::f8_e4m3);
   check.dense("weight_down", a.weight_down);
-  check.that(out % kFrontStep == 0 && in % kFrontStep == 0 && columns % kFrontStep == 0,
-             "in, out and columns of the front as multiples of 16 with weight_down");
+  check.that(a.front_columns >= 0 && a.front_columns <= columns, "as many columns as the front has, or fewer");
+  if (a.front_columns == 0) return;
+  check.that(out % kFrontStep == 0 && in % kFrontStep == 0 && columns % kFrontStep == 0 &&
+                 a.front_columns % kFrontStep == 0,
+             "in, out and columns of the front as multiples of 16 where it is used");
 }
 
 // x and y of a row-wise operation: (B, L, C) each.
@@ -187,6 +189,7 @@ void Ops::fold_lora(const FoldLoraArgs& a) {
   if (a.lora.defined()) {
     check_lora(check, a.lora, out, a.weight_down.size(1), DType::f8_e4m3);
     check.tensor("room", a.room, {1});
+    check.tensor("reach", a.reach, {1}, DType::i32);
     check.that(a.weight_down.size(1) % kFrontStep == 0 && a.weight_front.size(1) % kFrontStep == 0,
                "in and columns of the front as multiples of 16 with an operand");
   }

@@ -81,8 +81,8 @@ void Denoiser::advance(FluxActivations& a) {
     return;
   }
   if (!arrangement->recording) {
-    if (with_other_weights_) {
-      with_other_weights_([&] {
+    if (with_others_) {
+      with_others_([&] {
         const uint64_t other = flux_.step_signature();
         if (!find(canvas, other)) record(a, add(canvas, other));
       });

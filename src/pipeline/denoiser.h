@@ -47,10 +47,10 @@ class Denoiser {
   // Throws device, naming the step, if the latents are not finite.
   void run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases = {});
 
-  // Where layers have a second set of weights that may take the place of the first (HotSwap::with_other_weights): runs work
-  // with that. A step is then recorded for both at once, so that no exchange ever asks for a recording.
-  using WithOtherWeights = std::function<void(const std::function<void()>&)>;
-  void record_for_both(WithOtherWeights with_other) { with_other_weights_ = std::move(with_other); }
+  // Runs work in each other arrangement that a change of adapters may bring (HotSwap::with_other_arrangements). A step is then
+  // recorded for all of them at once, so that no such change ever asks for a recording.
+  using WithOthers = std::function<void(const std::function<void()>&)>;
+  void record_for_all(WithOthers with_others) { with_others_ = std::move(with_others); }
 
   // Off: every step is issued call by call.
   void use_recordings(bool on) { use_recordings_ = on; }
@@ -81,7 +81,7 @@ class Denoiser {
   size_t memory_limit_ = size_t{3} << 29;
   size_t captures_ = 0;
   bool use_recordings_ = true;
-  WithOtherWeights with_other_weights_;
+  WithOthers with_others_;
 };
 
 }  // namespace fx

@@ -42,7 +42,7 @@ Engine::Engine(std::unique_ptr<Ops> ops, std::unique_ptr<Model> model)
       slots_(target_),
       hot_swap_(*ops_, slots_),
       pipeline_(*ops_, *model_) {
-  pipeline_.denoiser().record_for_both([this](const auto& work) { hot_swap_.with_other_weights(work); });
+  pipeline_.denoiser().record_for_all([this](const auto& work) { hot_swap_.with_other_arrangements(work); });
 }
 
 Engine::Engine(std::unique_ptr<Ops> ops, const std::filesystem::path& model_folder, const ModelOptions& options)

@@ -287,16 +287,16 @@ Cases type_errors() {
   break_linear("bias: expected (6) f32, got (6) f16", [](auto& a) { a.bias = t({6}, DType::f16); });
   const auto front = [](auto& a) {  // of both, 4 columns
     const Tensor x = e4m3({2, 3, 12}), weight = e4m3({6, 12});
-    a.x_front = x.slice(2, 0, 4), a.x = x.slice(2, 4, 12), a.x_scale = t({2, 3});
+    a.x_front = x.slice(2, 0, 4), a.x = x.slice(2, 4, 12), a.x_scale = t({2, 3}), a.weight_down = e4m3({4, 8});
     a.weight_front = weight.slice(1, 0, 4), a.weight = weight.slice(1, 4, 12);
   };
   break_linear("x_front: expected (2, 3, 4) f8_e4m3, got none", [=](auto& a) { front(a), a.x_front = {}; });
   break_linear("expected a front right before the rows", [=](auto& a) { front(a), a.weight_front = e4m3({6, 4}); });
   break_linear("weight: expected contiguous", [=](auto& a) { front(a), a.weight_front = a.x_front = {}; });
-  break_linear("expected a front of x and weight_down only with a front of the weight", [](auto& a) {
+  break_linear("expected a front of x, weight_down and columns only with a front of the weight", [](auto& a) {
     a.weight_down = e4m3({4, 8});
   });
-  break_linear("expected a front of x and weight_down only with a front of the weight", [=](auto& a) {
+  break_linear("expected a front of x, weight_down and columns only with a front of the weight", [=](auto& a) {
     front(a), a.weight = e4m3({6, 8}), a.weight_front = {};
   });
   break_linear("weight_down: expected (4, 8) f8_e4m3, got (4, 9) f8_e4m3", [=](auto& a) {
@@ -315,9 +315,22 @@ Cases type_errors() {
       const Tensor weight = e4m3({out, columns + in});
       a.x = bf16({2, 3, in}), a.weight_front = weight.slice(1, 0, columns);
       a.weight = weight.slice(1, columns, columns + in), a.weight_scale = t({out}), a.weight_down = e4m3({columns, in});
+      a.front_columns = columns;
       a.bias = {}, a.lora = {}, a.outputs[0].y = bf16({2, 3, out});
     });
   }
+  break_linear("expected as many columns as the front has, or fewer", [=](auto& a) { front(a), a.front_columns = 16; });
+  break_linear("expected as many columns as the front has, or fewer", [=](auto& a) { front(a), a.front_columns = -16; });
+  // All sizes are multiples of 16 but what is used of the front.
+  break_linear("expected in, out and columns of the front as multiples of 16", [=](auto& a) {
+    const Tensor weight = e4m3({32, 32});
+    a.x = bf16({2, 3, 16}), a.weight_front = weight.slice(1, 0, 16), a.weight = weight.slice(1, 16, 32);
+    a.weight_scale = t({32}), a.weight_down = e4m3({16, 16}), a.front_columns = 8;
+    a.bias = {}, a.lora = {}, a.outputs[0].y = bf16({2, 3, 32});
+  });
+  break_linear("expected a front of x, weight_down and columns only with a front of the weight", [](auto& a) {
+    a.front_columns = 16;
+  });
   break_linear("expected a front of x with x of f8_e4m3 only", [=](auto& a) {
     front(a), a.x = bf16({2, 3, 8}), a.x_scale = {};
   });
@@ -329,7 +342,8 @@ Cases type_errors() {
                           .weight_front = e4m3({6, 3}),
                           .weight_down = e4m3({3, 8}),
                           .column_scale = t({3}),
-                          .room = t({1})};
+                          .room = t({1}),
+                          .reach = i32({1})};
   const Breaker<FoldLoraArgs> break_fold{cases, "fold_lora", &Ops::fold_lora, fold};
   break_fold("weight_front: expected a tensor of 2 axes of f8_e4m3, got none", [](auto& a) { a.weight_front = {}; });
   break_fold("weight_scale: expected (6) f32, got none", [](auto& a) { a.weight_scale = {}; });
@@ -348,6 +362,7 @@ Cases type_errors() {
     a.weight_front = e4m3({5, 3}), a.weight_scale = t({5});
   });
   break_fold("room: expected (1) f32, got none", [](auto& a) { a.room = {}; });
+  break_fold("reach: expected (1) i32, got (1) f32", [](auto& a) { a.reach = t({1}); });
   break_fold("expected in and columns of the front as multiples of 16", [](auto&) {});
   break_attention("v: expected (2, 5, 3, 8) bf16, got (2, 5, 3, 8) f32", [](auto& a) { a.v = t({2, 5, 3, 8}); });
   break_attention("expected bf16 without bias and mask", [](auto& a) { a.causal = true; });
@@ -415,7 +430,8 @@ TEST(OpsChecks, KeepTypesFromBackEndsThatLackThem) {
                           .weight_front = e4m3({6, 4}),
                           .weight_down = e4m3({4, 8}),
                           .column_scale = t({4}),
-                          .room = {}};
+                          .room = {},
+                          .reach = {}};
   EXPECT_THAT(error_of(ErrorCode::unsupported, [&] { cpu->fold_lora(fold); }),
               ::testing::HasSubstr("[fold_lora] the back-end cpu has no products in f8_e4m3"));
   const auto reference = make_reference_ops();

@@ -23,6 +23,8 @@ struct FrontLinear {
   bool f32 = false;      // what y is, where nothing else is rounded
   int64_t first = 0;     // columns of the first output, if there are two
   bool fits = true;      // the adapter's ranks lie within the front
+  int64_t used = 0;      // columns that the product takes; 0 is all
+  int64_t reach = -1;    // of the adapter, where that is not to be looked at
 };
 
 // One output, and the same without the adapter.
@@ -68,6 +70,8 @@ void make_front(const FrontLinear& c, Operands& o) {
   o.as(DType::f32).in_out("room", {1});
   o.set("room", 0, INFINITY);
   o.buffers().back().judged_by_case = true;
+  o.integers("reach", {1}, {0});
+  o.buffers().back().written = o.buffers().back().judged_by_case = true;
   o.view("gate", o.as(DType::f32).input("table", {3, c.s.batch, 2 * c.s.columns}).slice(2, 0, c.s.columns));
   o.integers("step", {1}, {2});
   if (c.first > 0) make_output(c, "y0", c.first, o);
@@ -81,7 +85,8 @@ void fold(Ops& ops, const Operands& o, const LoraOperand& lora) {
                  .weight_front = o["weight_front"],
                  .weight_down = o["down"],
                  .column_scale = o["column_scale"],
-                 .room = lora.defined() ? o["room"] : Tensor()});
+                 .room = lora.defined() ? o["room"] : Tensor(),
+                 .reach = lora.defined() ? o["reach"] : Tensor()});
 }
 
 // Without the adapter, then with it: in the front where it fits and the device multiplies in e4m3, else beside the weight.
@@ -92,6 +97,7 @@ void run_front(const FrontLinear& c, Ops& ops, const Operands& o) {
                   .weight = o["weight"],
                   .weight_scale = o["weight_scale"],
                   .weight_front = o["weight_front"],
+                  .weight_down = o["weight_front"].defined() ? o["down"] : Tensor(),
                   .bias = o["bias"],
                   .lora = {},
                   .outputs = {{{o["y_base"], c.activation}}},
@@ -99,14 +105,17 @@ void run_front(const FrontLinear& c, Ops& ops, const Operands& o) {
                   .gate = c.gated ? StepVector{o["gate"], o["step"]} : StepVector{}};
   const bool front = args.weight_front.defined(), multiplies = front && ops.multiplies_in(DType::f8_e4m3);
   if (front) fold(ops, o, {});
-  if (multiplies && c.given) args.weight_down = o["down"];  // no adapter in the front is none
+  const int64_t columns = c.used > 0 ? c.used : c.front;
+  // No adapter in the front is none, bitwise where the columns are the same.
+  const bool adds = !c.segments.empty() && c.segments[1] > 0;
+  if (multiplies && (c.given || !adds)) args.front_columns = columns;
   if (c.first > 0) args.outputs = {{{o["y0_base"]}, {o["y_base"], c.activation}}};
   ops.linear(args);
 
   const LoraOperand lora = lora_operand(o, c.s.columns);
   if (front) fold(ops, o, lora);
   const bool in_front = multiplies && c.fits;
-  args.weight_down = in_front ? o["down"] : Tensor();
+  args.front_columns = in_front ? columns : 0;
   args.lora = in_front ? LoraOperand() : lora;
   args.outputs = {{{o["y"], c.activation}}};
   if (c.first > 0) args.outputs = {{{o["y0"]}, {o["y"], c.activation}}};
@@ -142,6 +151,8 @@ std::string judge_front(const FrontLinear& c, const Operands& run, const Operand
     const float room = run.owned("room").values()[0];
     if (!(c.fits ? room >= 1 : room == 0))
       return fmt::format("room {}, the adapter {}", room, c.fits ? "fits" : "does not fit");
+    const int32_t reach = run["reach"].i32()[0];
+    if (c.reach >= 0 && reach != c.reach) return fmt::format("reach {}, expected {}", reach, c.reach);
   }
   const std::string wrong = c.first > 0 ? wrong_difference(c, "y0", run, truth) : "";
   return wrong.empty() ? wrong_difference(c, "y", run, truth) : wrong;
@@ -161,9 +172,13 @@ std::vector<OpCase> front_cases() {
       c.given = given;
       all.push_back(c);
     };
-    add({.name = "none", .s = {2, 40, 64, 96}, .segments = none});
-    add({.name = "empty", .s = {2, 40, 64, 96}, .segments = empty});
-    add({.name = "one", .s = {2, 40, 64, 96}, .segments = one});
+    add({.name = "none", .s = {2, 40, 64, 96}, .segments = none, .reach = 0});
+    add({.name = "empty", .s = {2, 40, 64, 96}, .segments = empty, .reach = 0});
+    add({.name = "one", .s = {2, 40, 64, 96}, .segments = one, .reach = 16});
+    add({.name = "narrow", .s = {2, 40, 64, 96}, .segments = one, .front = 128, .used = 16, .reach = 16});
+    add({.name = "narrow_qkv", .s = {2, 40, 64, 96}, .segments = qkv, .front = 128, .used = 64, .reach = 32});
+    add({.name = "narrow_gated", .s = {1, 131, 64, 96}, .segments = gaps, .front = 128, .gated = true, .used = 32, .reach = 24});
+    add({.name = "second_half", .s = {1, 131, 64, 96}, .segments = {24, 2, 0, 96}, .front = 48, .used = 32, .reach = 24});
     add({.name = "qkv", .s = {2, 40, 64, 96}, .segments = qkv});
     add({.name = "gaps", .s = {1, 71, 64, 96}, .segments = gaps});
     add({.name = "overlap", .s = {1, 131, 64, 96}, .segments = overlap});

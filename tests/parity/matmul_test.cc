@@ -18,14 +18,14 @@ TEST(CudaMatmul, KnowsTheLayersOfFlux) {
   const Buffer memory(runtime, DType::f32, {64});
   const float* any = memory.tensor().f32();  // nothing is read
   struct Layer {
-    int64_t in, out, parts;
+    int64_t in, out;
   };
   constexpr int64_t H = 3072, M = 4 * H;
   std::string unknown;
-  for (const auto& [in, out, parts] : {Layer{H, 3 * H, 3}, Layer{H, H, 1}, Layer{H, M, 1}, Layer{M, H, 1}, Layer{H + M, H, 1}}) {
-    for (const int64_t ranks : {16, 32, 64, 128}) {
+  for (const auto& [in, out] : {Layer{H, 3 * H}, Layer{H, 3 * H + M}, Layer{H, H}, Layer{H, M}, Layer{M, H}, Layer{H + M, H}}) {
+    for (const int64_t columns : {0, 128, 256, 384, 512}) {  // of its front
       for (const int64_t rows : {1, 2, 7, 16, 33, 64, 77, 128, 256, 300, 512, 1024, 1536, 4096, 4608, 5000, 9216, 18432}) {
-        const int64_t k = in + ranks * parts;
+        const int64_t k = in + columns;
         cuda::Product p{.m = rows, .n = out, .k = k, .x = any, .x_stride = k, .w = any, .w_stride = k};
         p.y = memory.tensor().raw();
         p.y_stride = out;

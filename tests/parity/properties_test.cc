@@ -171,7 +171,8 @@ TEST(ReferenceBackEnd, LaysZerosIntoFrontsWithoutAnAdapter) {
                                    .weight_front = wide.slice(1, 0, 4),
                                    .weight_down = o["down"],
                                    .column_scale = o["column_scale"],
-                                   .room = {}});
+                                   .room = {},
+                                   .reach = {}});
   const auto *down = o["down"].data<uint8_t>(), *row = wide.data<uint8_t>() + 12;
   EXPECT_EQ(std::vector<uint8_t>(down, down + 32), std::vector<uint8_t>(32, 0));
   EXPECT_EQ(std::vector<uint8_t>(row, row + 12), (std::vector<uint8_t>{0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1}));

@@ -1,4 +1,5 @@
-// Rows in e4m3 on the host, written apart from the back-ends: value = e4m3 * scale, the largest magnitude becomes 448.
+// Rows in e4m3 on the host, written apart from the back-ends: value = e4m3 * scale, and scale is a power of two with which the
+// largest magnitude lies between 224 and 448.
 #pragma once
 
 #include <algorithm>
@@ -11,10 +12,15 @@
 
 namespace fx::test {
 
-inline float scale_of_row(std::span<const float> row, float most = 448.0f) {
+inline float largest_of_row(std::span<const float> row) {
   float largest = 0;
   for (const float x : row) largest = std::max(largest, std::abs(x));
-  return largest > 0 ? largest / most : 1.0f;
+  return largest;
+}
+
+inline float scale_of_row(std::span<const float> row, float most = 448.0f) {
+  const float largest = largest_of_row(row);
+  return largest > 0 ? std::exp2(std::ceil(std::log2(largest / most))) : 1.0f;
 }
 
 struct QuantizedRows {

@@ -62,7 +62,7 @@ class TwoSets : public ::testing::Test {
  protected:
   TwoSets() {
     dynamic_cast<LazyOps&>(*model_.ops).runtime().store = &model_.flux_params;
-    denoiser_.record_for_both([&](const auto& work) { model_.swap->with_other_weights(work); });
+    denoiser_.record_for_all([&](const auto& work) { model_.swap->with_other_arrangements(work); });
   }
   AdapterSet low_rank(const std::string& name) {
     return {{RandomAdapter(model_.target, name).low_rank(1.0f, 6).make()}};

@@ -1,8 +1,9 @@
 // What attention in e4m3 needs around cuDNN's kernel: queries, keys and values rounded to e4m3, the numbers that scale
 // them, and the way back of the result.
 //
-// Queries and keys come normed and are cast as they are; values are scaled so that the largest becomes 448. A result is a
-// mean of values, so the scale of the values fits it as well.
+// Queries and keys come normed and are cast as they are; values are scaled by the power of two that brings the largest to 448
+// or below. A result is a mean of values, so the scale of the values fits it as well; and what comes out is in e4m3, so that
+// the layer that reads it, whose scales are powers of two too, rounds it no further.
 #pragma once
 
 #include "backends/cuda/scratch.h"

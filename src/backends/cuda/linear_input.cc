@@ -22,8 +22,9 @@ int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step
 
 }  // namespace
 
-LinearInput::LinearInput(const LinearArgs& args, LinearKind kind, int64_t front, ScratchParts& parts)
-    : a_(args), type_(product_type(kind)), front_columns_(front) {
+LinearInput::LinearInput(const LinearArgs& args, LinearKind kind, ScratchParts& parts)
+    : a_(args), type_(product_type(kind)), front_columns_(0) {
+  if (kind == LinearKind::outer_vector && a_.weight_front.defined()) front_columns_ = a_.weight_front.size(1);
   // What a layer in e4m3 sees is the same on a GPU that multiplies it in bf16.
   const bool in_e4m3 = a_.weight.dtype() == DType::f8_e4m3 && !a_.weight_only;
   quantises_ = in_e4m3 && a_.x.dtype() != DType::f8_e4m3;
@@ -42,7 +43,7 @@ void LinearInput::place_scales(ScratchParts& parts) {
   scale_batch_ = quantises_ || entries == 1 ? rows : a_.x_scale.stride(0);
   const bool begins_well = quantises_ || reinterpret_cast<uintptr_t>(a_.x_scale.raw()) % 16 == 0;
   aligns_scales_ = !begins_well || (entries > 1 && scale_batch_ % kFloatsOf16Bytes != 0);
-  packs_scales_ = a_.lora.defined() && !a_.weight_down.defined() && scale_batch_ != rows;
+  packs_scales_ = a_.lora.defined() && a_.front_columns == 0 && scale_batch_ != rows;
   if (aligns_scales_) aligned_at_ = parts.add(4 * entries * round_up(rows, kFloatsOf16Bytes));
   if (packs_scales_) packed_at_ = parts.add(4 * entries * rows);
 }

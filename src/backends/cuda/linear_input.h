@@ -11,15 +11,14 @@ namespace fx::cuda {
 class LinearInput {
  public:
   // Finds out what has to be done, and asks for the memory that takes.
-  // `front`: columns before the rows that the product takes, too.
-  LinearInput(const LinearArgs& args, LinearKind kind, int64_t front, ScratchParts& parts);
+  LinearInput(const LinearArgs& args, LinearKind kind, ScratchParts& parts);
 
   // Does it. A defined `fold` is done along with it.
   void prepare(std::byte* scratch, const GateFold& fold, DeviceFault* fault, cudaStream_t stream);
 
   // After `prepare`: (B, L, in), f32, bf16 or e4m3.
   const Tensor& x() const { return x_; }
-  // (B, L, front) e4m3, right before the rows of x. Nothing has been written there.
+  // (B, L, E) e4m3, right before the rows of x. Nothing has been written there.
   const Tensor& front() const { return front_; }
   // Of the rows of a batch entry, where x is e4m3.
   const float* scale(int64_t entry) const { return scale_ + entry * scale_batch_; }
@@ -33,7 +32,7 @@ class LinearInput {
 
   const LinearArgs& a_;
   DType type_;  // of the product
-  int64_t front_columns_;
+  int64_t front_columns_;  // of x, where it is quantised here
   bool quantises_, converts_;
   int64_t quantised_at_ = 0, scale_at_ = 0, converted_at_ = 0;  // places in scratch memory
   bool aligns_scales_ = false, packs_scales_ = false;

@@ -19,7 +19,7 @@ bool rows_at_16_bytes(const Tensor& t) {
 
 // The product of one output, as far as the library's choice of a kernel goes: nothing is read.
 Product outer_product(const LinearArgs& a, const LinearOutput& output) {
-  const int64_t in = a.weight.size(1) + (a.weight_front.defined() ? a.weight_front.size(1) : 0);
+  const int64_t in = a.weight.size(1) + a.front_columns;
   const void* any = a.weight.raw();
   Product p{.m = a.x.size(0) * a.x.size(1), .n = output.y.size(2), .k = in, .x = any};
   p.x_stride = a.x.dtype() == DType::f8_e4m3 && a.x.size(1) > 1 ? a.x.stride(1) : in;
@@ -35,13 +35,13 @@ Product outer_product(const LinearArgs& a, const LinearOutput& output) {
 
 // Whether the library multiplies e4m3 by e4m3 here. Sizes like those of tiny test models do not fit.
 bool outer_vector_fits(const LinearArgs& a, Matmul& matmul) {
-  const int64_t in = a.weight.size(1) + (a.weight_front.defined() ? a.weight_front.size(1) : 0);
+  const int64_t in = a.weight.size(1) + a.front_columns;
   const bool quantised = a.x.dtype() == DType::f8_e4m3;  // otherwise x goes through scratch memory, dense
   if (!matmul.outer_vector_fp8() || in % 16 != 0 || a.weight.size(1) % 16 != 0 || a.weight.stride(0) % 16 != 0 ||
       (quantised && !rows_at_16_bytes(a.x)))
     return false;
   if (!at_16_bytes(a.weight.raw()) || !at_16_bytes(a.weight_scale.raw())) return false;
-  if (a.weight_down.defined() && !at_16_bytes(a.weight_down.raw())) return false;
+  if (a.front_columns > 0 && !at_16_bytes(a.weight_down.raw())) return false;
   for (const LinearOutput& output : a.outputs) {
     if (!output.y.defined() || output.y.size(2) == 0) continue;
     if (output.y.size(2) % 16 != 0 || !rows_at_16_bytes(output.y)) return false;

@@ -24,11 +24,11 @@ LinearRun::LinearRun(const LinearDevice& device, const LinearArgs& args)
     : device_(device),
       a_(args),
       kind_(linear_kind(args, device.matmul)),
-      front_(kind_ == LinearKind::outer_vector && args.weight_front.defined() ? args.weight_front.size(1) : 0),
-      has_slot_(!args.weight_down.defined() && args.lora.defined() && args.lora.a.size(0) > 0),
-      input_(args, kind_, front_, parts_) {
+      front_(args.front_columns),
+      has_slot_(front_ == 0 && args.lora.defined() && args.lora.a.size(0) > 0),
+      input_(args, kind_, parts_) {
   const int64_t in = a_.weight.size(1), out = a_.weight.size(0), batches = a_.x.size(0);
-  check(kind_ == LinearKind::outer_vector || !a_.weight_down.defined(), ErrorCode::unsupported,
+  check(kind_ == LinearKind::outer_vector || front_ == 0, ErrorCode::unsupported,
         "[linear] an adapter in the front of a weight ({}, {}) in f8_e4m3, which this GPU does not multiply at {} rows",
         out, in, batches * a_.x.size(1));
   for (size_t i = 0; i < ways_.size(); ++i) choose_way(a_.outputs[i], ways_[i]);
@@ -39,7 +39,7 @@ LinearRun::LinearRun(const LinearDevice& device, const LinearArgs& args)
     const auto size = static_cast<int64_t>(size_of(a_.lora.a.dtype()));
     inner_at_ = parts_.add(batches * a_.x.size(1) * a_.lora.a.size(0) * size);
   }
-  if (a_.weight_down.defined()) wide_front_at_ = parts_.add(2 * batches * a_.x.size(1) * front_);
+  if (a_.weight_down.defined()) wide_front_at_ = parts_.add(2 * batches * a_.x.size(1) * a_.weight_down.size(0));
   if (!folds_) return;
   fold_scale_at_ = parts_.add(4 * batches * out);
   fold_bias_at_ = parts_.add(2 * batches * out);
@@ -87,24 +87,16 @@ void LinearRun::run() {
   }
 }
 
-// With the same columns whether an adapter is there or not, so that one without ranks is none, bitwise. What lies in them
-// may be anything, NaN too.
+// The columns in use are the last ones.
 void LinearRun::fill_front() {
-  const Tensor& front = input_.front();
-  if (a_.weight_down.defined()) {
-    const Product product = front_product(input_.x(), a_.weight_down, front);
-    if (device_.matmul.supports(product)) return device_.matmul.run(product);
-    // Few rows and a great depth: there the library writes no e4m3.
-    const Tensor wide(scratch_ + wide_front_at_, DType::bf16, front.shape());
-    device_.matmul.run(front_product(input_.x(), a_.weight_down, wide));
-    return narrow_rows(wide.raw(), front, device_.stream);
-  }
-  for (int64_t entry = 0; entry < front.size(0); ++entry) {
-    check_cuda(
-        cudaMemset2DAsync(front.data<std::byte>() + entry * front.stride(0), static_cast<size_t>(front.stride(1)), 0,
-                          static_cast<size_t>(front_), static_cast<size_t>(front.size(1)), device_.stream),
-        "clearing a front");
-  }
+  const int64_t all = a_.weight_front.size(1);
+  const Tensor front = input_.front().slice(2, all - front_, all), down = a_.weight_down.slice(0, all - front_, all);
+  const Product product = front_product(input_.x(), down, front);
+  if (device_.matmul.supports(product)) return device_.matmul.run(product);
+  // Few rows and a great depth: there the library writes no e4m3.
+  const Tensor wide(scratch_ + wide_front_at_, DType::bf16, front.shape());
+  device_.matmul.run(front_product(input_.x(), down, wide));
+  narrow_rows(wide.raw(), front, device_.stream);
 }
 
 // In bf16 and e4m3 the low-rank term comes first, so that bias and activation of the product's kernel see the sum.

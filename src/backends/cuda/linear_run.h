@@ -38,7 +38,7 @@ class LinearRun {
   const LinearDevice& device_;
   const LinearArgs& a_;
   const LinearKind kind_;
-  const int64_t front_;  // columns of the weight's front that the products take, adapter or not
+  const int64_t front_;  // columns of the weight's front that the products take
   const bool has_slot_;  // an adapter is added beside the weight
   ScratchParts parts_;
   LinearInput input_;

@@ -40,6 +40,10 @@ struct Fold {
   uint8_t* down;  // (E, in)
   int32_t out, columns;
   float* room;
+  int32_t* reach;
+
+  // As front_column. Eight ranks from a multiple of eight on are neighbours.
+  __device__ int32_t column_of(int32_t rank) const { return columns - (rank / kPack + 1) * kPack + rank % kPack; }
 };
 
 // How many of the eight ranks from `first` on, a multiple of 8, are a segment's. They are the first ones.
@@ -125,7 +129,8 @@ __device__ float choose_scale(const Fold& f, float inner, float outer) {
 __device__ float factor_of(const Fold& f, int32_t rank, bool used, float outer, float squares) {
   const float scale = used ? f.slot.scale[rank] : 0.0f;
   const float c = used ? choose_scale(f, fabsf(scale) * sqrtf(squares), outer) : 0.0f;
-  f.column_scale[rank] = c;
+  f.column_scale[f.column_of(rank)] = c;
+  if (c > 0.0f) atomicMax(f.reach, f.columns - f.column_of(rank / kRanks * kRanks));
   return c > 0.0f ? __fdiv_rn(scale, c * kFoldAlpha) : 0.0f;
 }
 
@@ -133,10 +138,10 @@ __device__ void write_down(const Fold& f, int32_t first, const float (&factors)[
   const int32_t in = static_cast<int32_t>(f.slot.in), packs = in / kPack;
   for (int32_t i = static_cast<int32_t>(threadIdx.x); i < kRanks * packs; i += kFoldThreads) {
     const int32_t r = i / packs;
-    const int64_t at = static_cast<int64_t>(first + r) * in + i % packs * kPack;
+    const int64_t at = i % packs * kPack;
     float v[kPack] = {};
-    if (factors[r] != 0.0f) load(f.slot.a + at, v);
-    store_pack(f.down + at, v, factors[r]);
+    if (factors[r] != 0.0f) load(f.slot.a + (static_cast<int64_t>(first) + r) * in + at, v);
+    store_pack(f.down + (static_cast<int64_t>(f.column_of(first)) + r) * in + at, v, factors[r]);
   }
 }
 
@@ -169,7 +174,9 @@ __global__ void __launch_bounds__(kFoldThreads) fold_down_kernel(const __grid_co
 __global__ void fold_front_kernel(const __grid_constant__ Fold f, uint32_t packs_of_row, uint32_t packs) {
   const uint32_t at = blockIdx.x * blockDim.x + threadIdx.x;
   if (at >= packs) return;
-  const auto row = static_cast<int32_t>(at / packs_of_row), first = static_cast<int32_t>(at % packs_of_row) * kPack;
+  const auto row = static_cast<int32_t>(at / packs_of_row);
+  const auto first = static_cast<int32_t>(at % packs_of_row) * kPack;  // rank
+  const int32_t column = f.column_of(first);
   float v[kPack] = {};
   for (int i = 0; i < f.slot.used_segments(); ++i) {
     const Segment s = f.slot.segments[i];
@@ -180,14 +187,14 @@ __global__ void fold_front_kernel(const __grid_constant__ Fold f, uint32_t packs
       if (ranks == 0) continue;
       float b[kRanks], c[kRanks];
       load(f.slot.b_at(s, row, first + half), b);
-      load(f.column_scale + first + half, c);
+      load(f.column_scale + column + half, c);
 #pragma unroll
       for (int r = 0; r < kRanks; ++r) {
         if (r < ranks && c[r] > 0.0f) v[half + r] += b[r] * c[r];  // what has no scale may be infinite
       }
     }
   }
-  store_pack(f.front + row * f.front_pitch + first, v, inverse_scale(f.weight_scale[row]));
+  store_pack(f.front + row * f.front_pitch + column, v, inverse_scale(f.weight_scale[row]));
 }
 
 void clear(const FoldLoraArgs& a, cudaStream_t stream) {
@@ -216,7 +223,8 @@ void fold_lora(const FoldLoraArgs& a, DeviceFault* fault, cudaStream_t stream) {
                .down = a.weight_down.data<uint8_t>(),
                .out = static_cast<int32_t>(front.size(0)),
                .columns = static_cast<int32_t>(front.size(1)),
-               .room = a.room.f32()};
+               .room = a.room.f32(),
+               .reach = a.reach.i32()};
   const auto groups = static_cast<unsigned>(std::max(f.columns / kRanks, 1));
   fold_down_kernel<<<groups, kFoldThreads, 0, stream>>>(f, fault);
   check_launch("fold_lora: weight_down");

@@ -11,14 +11,19 @@ namespace fx::cuda {
 
 inline constexpr float kLargestE4m3 = 448.0f;
 
-// The largest magnitude of a row becomes 448, or what is asked for; a row of zeros has scale 1. A row whose scale would be subnormal gets the
-// smallest normal one: its inverse is finite, and the row loses nothing that anyone could see.
+// The least power of two that brings the largest magnitude of a row to 448 or below, or to what is asked for; a row of zeros
+// has scale 1. A row whose scale would be subnormal gets the smallest normal one: its inverse is finite, and the row loses
+// nothing that anyone could see. Nor does it matter how large magnitudes become, as e4m3 has the same number of bits
+// everywhere; but what has been rounded once under one power of two is not rounded again under another.
 __device__ inline float row_scale(float amax, float largest = kLargestE4m3) {
   constexpr float kSmallestNormal = 1.17549435e-38f;
-  return amax > 0.0f ? fmaxf(__fdiv_rn(amax, largest), kSmallestNormal) : 1.0f;
+  constexpr uint32_t kMantissa = 0x7fffff;
+  if (!(amax > 0.0f)) return 1.0f;
+  const float scale = fmaxf(__fdiv_rn(amax, largest), kSmallestNormal);
+  return __uint_as_float((__float_as_uint(scale) + kMantissa) & ~kMantissa);
 }
 
-// Values are multiplied by it. That is x / scale but for one rounding of f32, and costs no division for each value.
+// Values are multiplied by it. Exact for a scale of rows; 0x1p126, the largest, is that of the smallest normal one.
 __device__ inline float inverse_scale(float scale) { return __frcp_rn(scale); }
 
 // To nearest, ties to even; beyond 448 becomes 448; NaN stays NaN. `scaled` is value * inverse_scale.

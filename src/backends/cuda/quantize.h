@@ -19,7 +19,7 @@ struct GateFold {
   bool defined() const { return scale != nullptr; }
 };
 
-// Where rows in e4m3 go, counted through the batch, and what their largest magnitude becomes.
+// Where rows in e4m3 go, counted through the batch, and the bound of their magnitudes.
 struct QuantizedRows {
   void* values = nullptr;
   int64_t pitch = 0;       // bytes from one row to the next

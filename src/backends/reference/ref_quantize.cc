@@ -1,5 +1,6 @@
 // Weights: rows in e4m3, and low-rank differences merged into their base.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -8,12 +9,23 @@
 #include "backends/reference/ref_ops.h"
 
 namespace fx {
+namespace {
 
-// The largest magnitude becomes `most`. A scale is never subnormal, so that its inverse is finite.
+// The least power of two that brings the largest magnitude to `most` or below. A scale is never subnormal, so that its inverse
+// is finite.
+float scale_of(float largest, float most) {
+  if (!(largest > 0)) return 1.0f;
+  int exponent = 0;
+  const float share = std::frexp(std::max(largest / most, std::numeric_limits<float>::min()), &exponent);  // 0.5 to 1
+  return std::ldexp(1.0f, share > 0.5f ? exponent : exponent - 1);
+}
+
+}  // namespace
+
 float ref::quantize_row(const float* x, int64_t count, uint8_t* y, float most) {
   float largest = 0;
   for (int64_t c = 0; c < count; ++c) largest = std::max(largest, std::abs(x[c]));
-  const float scale = largest > 0 ? std::max(largest / most, std::numeric_limits<float>::min()) : 1.0f;
+  const float scale = scale_of(largest, most);
   for (int64_t c = 0; c < count; ++c) y[c] = f32_to_f8_e4m3(static_cast<float>(x[c] / static_cast<double>(scale)));
   return scale;
 }

@@ -138,15 +138,19 @@ bool HotSwap::write_fronts(const StagedAdapters& staged) {
   for (size_t slot = 0; slot < slots_->count(); ++slot) {
     any = any || (staged.carried_ && fronts_.has(slot) && !staged.parts_[slot].empty());
   }
-  fronts_.use(any);
-  if (!any) return true;
+  if (!any) {
+    fronts_.use(false);
+    return true;
+  }
   fronts_.begin();
   for (size_t slot = 0; slot < slots_->count(); ++slot) {
     const SlotParts& wanted = staged.parts_[slot];
     if (!fronts_.has(slot) || (fronts_.now()[slot] == wanted && !staged.rewritten_.contains(slot))) continue;
     fronts_.write(slot, wanted.empty() ? LoraOperand() : operand_of(staged.image(slot), target().slots()[slot]), wanted);
   }
-  return fronts_.finish(staged.adapters_);
+  const bool fits = fronts_.finish(staged.adapters_);
+  fronts_.use(fits);
+  return fits;
 }
 
 void HotSwap::write_parameters(StagedAdapters& staged, const Tensor& room, SwapReport& report) {
@@ -185,9 +189,10 @@ void HotSwap::synchronize() {
   for (Runtime* runtime : runtimes) runtime->synchronize();
 }
 
-void HotSwap::with_other_weights(const std::function<void()>& work) {
-  if (!weights_.two_sets()) return;
+void HotSwap::with_other_arrangements(const std::function<void()>& work) {
   const std::lock_guard lock(next_mutex_);
+  fronts_.with_other_columns(work);
+  if (!weights_.two_sets()) return;
   target().exchange_weight_sets();
   try {
     work();

@@ -73,8 +73,8 @@ uint64_t Flux::step_signature() const {
   for (const LoraSlot& slot : store_->slots()) {
     if (slot.weight->role == ParamRole::modulation) continue;
     if (slot.weight->next.defined()) mix(reinterpret_cast<uintptr_t>(slot.weight->tensor.raw()));
-    if (slot.in_front) mix(reinterpret_cast<uintptr_t>(&slot));
-    if (slot.merged || slot.in_front || !slot.operand.defined()) continue;
+    if (slot.weight->front.defined()) mix(static_cast<uint64_t>(slot.front_columns));
+    if (slot.merged || slot.front_columns > 0 || !slot.operand.defined()) continue;
     mix(reinterpret_cast<uintptr_t>(slot.operand.a.raw()));
     mix(static_cast<uint64_t>(slot.operand.a.size(0)));
     mix(reinterpret_cast<uintptr_t>(slot.operand.count.raw()));  // behind b
