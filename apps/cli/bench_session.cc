@@ -73,7 +73,7 @@ std::vector<float> BenchSession::next_noise() {
 
 FluxActivations& BenchSession::begin() {
   FluxActivations& a = denoiser().activations(sizes_);
-  denoiser().begin(a, next_noise(), conditions_, sigmas_, timesteps_, request_.guidance, nullptr);
+  denoiser().begin(a, [&] { return next_noise(); }, conditions_, sigmas_, timesteps_, request_.guidance, nullptr);
   runtime().synchronize();
   return a;
 }

@@ -87,7 +87,7 @@ std::vector<float> forward(Engine& engine, const FluxSizes& sizes, const Batch& 
   const auto expected = a.latents.shape();
   check(batch.latents.shape == expected, ErrorCode::invalid_argument, "latents: expected {}, found {}",
         to_string(expected), to_string(batch.latents.shape));
-  denoiser.begin(a, batch.latents.values, batch.conditions, {t, 0.0f}, {t * 1000.0f}, batch.guidance.front(), taps);
+  denoiser.begin(a, [&] { return batch.latents.values; }, batch.conditions, {t, 0.0f}, {t * 1000.0f}, batch.guidance.front(), taps);
   engine.model().flux.forward(engine.ops(), a, taps);
   return download(engine.ops(), a.velocity);
 }

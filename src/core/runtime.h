@@ -41,6 +41,14 @@ class Recording {
   virtual void replay() = 0;
 };
 
+// A place in the work that has been issued.
+class Mark {
+ public:
+  virtual ~Mark() = default;
+  // Waits for the work before it. Throws what `synchronize` throws, and then nothing is in flight.
+  virtual void wait() = 0;
+};
+
 class Runtime {
  public:
   virtual ~Runtime() = default;
@@ -54,6 +62,8 @@ class Runtime {
   virtual void copy(void* target, const void* source, size_t bytes, CopyKind kind) = 0;
   virtual void fill_zero(void* target, size_t bytes) = 0;
   virtual void synchronize() = 0;
+  // After what has been issued so far. Null where calls return when their work is done.
+  virtual std::unique_ptr<Mark> mark() { return nullptr; }
   virtual MemoryInfo memory() const = 0;
   // What could still be allocated, about.
   virtual size_t available() const { return SIZE_MAX; }

@@ -1,9 +1,9 @@
 #include "pipeline/denoiser.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "core/error.h"
+#include "pipeline/step_reports.h"
 
 namespace fx {
 namespace {
@@ -46,22 +46,24 @@ Denoiser::Canvas& Denoiser::canvas_of(const FluxActivations& a) {
   return *found;
 }
 
-void Denoiser::begin(FluxActivations& a, std::span<const float> latents, const Conditions& conditions,
+void Denoiser::begin(FluxActivations& a, const DrawLatents& draw_latents, const Conditions& conditions,
                      const std::vector<float>& sigmas, const std::vector<float>& timesteps, double guidance,
                      Taps* taps) {
   const int64_t B = a.sizes.batch;
   expect_shape("prompt_embeds", conditions.prompt_embeds, {B, a.sizes.txt_tokens, flux_.config().context_dim});
   expect_shape("pooled_prompt_embeds", conditions.pooled, {B, flux_.config().vec_dim});
-  check(static_cast<int64_t>(latents.size()) == a.latents.count(), ErrorCode::invalid_argument,
-        "latents: expected {} values for {}, found {}", a.latents.count(), describe(a.latents), latents.size());
-  upload(ops_, std::vector<float>(latents.begin(), latents.end()), a.latents);
-  upload(ops_, conditions.prompt_embeds.values, a.context);
   upload(ops_, conditions.pooled.values, a.pooled);
   upload(ops_, sigmas, a.sigmas);
   upload(ops_, timesteps, a.timesteps);
   upload(ops_, std::vector<float>{static_cast<float>(guidance) * 1000.0f}, a.guidance);
   upload(ops_, std::vector<int32_t>{0}, a.step);
   flux_.prepare(ops_, a, taps);
+  // The host works while the device computes that.
+  const std::vector<float> latents = draw_latents();
+  check(static_cast<int64_t>(latents.size()) == a.latents.count(), ErrorCode::invalid_argument,
+        "latents: expected {} values for {}, found {}", a.latents.count(), describe(a.latents), latents.size());
+  upload(ops_, conditions.prompt_embeds.values, a.context);
+  upload(ops_, latents, a.latents);
 }
 
 void Denoiser::step(FluxActivations& a, Taps* taps) {
@@ -112,25 +114,19 @@ Denoiser::Arrangement* Denoiser::find(Canvas& canvas, uint64_t signature) {
 }
 
 void Denoiser::run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases) {
-  using Clock = std::chrono::steady_clock;
-  const auto steps = static_cast<int>(a.sizes.steps);
-  const auto report = [&](int done, double seconds) {
-    if (!progress) return;
-    const Progress now{Stage::denoise, done, steps, done > 0 ? seconds / done : 0.0};
-    const bool go_on = progress(now) || done == steps;  // nothing is left to cancel after the last step
-    check(go_on, ErrorCode::cancelled, "cancelled after step {} of {}", done, steps);
-  };
-  const auto start = Clock::now();
-  report(0, 0.0);
-  for (int i = 0; i < steps; ++i) {
+  StepReports reports(ops_.runtime(), static_cast<int>(a.sizes.steps), progress);
+  for (int i = 0; i < a.sizes.steps; ++i) {
     for (const Phase& phase : phases) {
-      if (phase.first_step == i && phase.enter()) flux_.prepare(ops_, a);
+      if (phase.first_step != i) continue;
+      reports.catch_up();
+      if (phase.enter()) flux_.prepare(ops_, a);
     }
     if (i == 0 && taps) step(a, taps);
     else advance(a);
-    ops_.runtime().synchronize();
-    report(i + 1, std::chrono::duration<double>(Clock::now() - start).count());
+    reports.issued();
   }
+  reports.catch_up();
+  ops_.runtime().synchronize();
 }
 
 }  // namespace fx

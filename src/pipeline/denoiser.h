@@ -32,9 +32,11 @@ class Denoiser {
   FluxActivations& activations(const FluxSizes& sizes);
 
   // Fills the inputs of all steps: noise and conditions of each picture of the batch, the schedule, and the modulation.
-  // `sigmas` has S + 1 values, `timesteps` S; `latents` and the conditions are packed one picture after the other.
+  // `sigmas` has S + 1 values, `timesteps` S; latents and conditions are packed one picture after the other. Latents are
+  // asked for while the device computes the modulation: to draw them takes about as long.
   // Throws invalid_argument when a tensor has another shape than the sizes ask for.
-  void begin(FluxActivations& a, std::span<const float> latents, const Conditions& conditions,
+  using DrawLatents = std::function<std::vector<float>()>;
+  void begin(FluxActivations& a, const DrawLatents& draw_latents, const Conditions& conditions,
              const std::vector<float>& sigmas, const std::vector<float>& timesteps, double guidance, Taps* taps);
 
   // One step: velocity, Euler, counter. Graph-safe while taps is null: all that differs between steps is device memory.
@@ -43,8 +45,9 @@ class Denoiser {
   // The same, recorded and replayed where the device can: a step of sizes and adapter memory that are known is one launch.
   void advance(FluxActivations& a);
 
-  // All steps. `progress` is called after each. A phase is entered before its first step; the first phase needs no entry.
-  // Throws device, naming the step, if the latents are not finite.
+  // All steps. `progress` is called after each, while the device is at the next one. A phase is entered before its first step;
+  // the first phase needs no entry. Throws device, naming the step, if the latents are not finite; whatever it throws, nothing
+  // is in flight then.
   void run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases = {});
 
   // Runs work in each other arrangement that a change of adapters may bring (HotSwap::with_other_arrangements). A step is then

@@ -86,10 +86,11 @@ Picture Pipeline::generate(const Request& wanted, const ProgressCallback& progre
                                               .steps = request.steps});
   const std::vector<float> sigmas = flow_match_sigmas(model_.configs.scheduler, request.steps, a.sizes.img_tokens());
   const std::vector<float> timesteps = flow_match_timesteps(model_.configs.scheduler, sigmas);
-  const HostTensor noise = request.given.latents ? *request.given.latents : packed_noise(model_.configs, request);
-  check(noise.shape == a.latents.shape(), ErrorCode::invalid_argument, "latents: expected {}, found {}",
-        to_string(a.latents.shape()), to_string(noise.shape));
-  denoiser_.begin(a, noise.values, conditions, sigmas, timesteps, request.guidance, request.taps);
+  const auto& given = request.given.latents;
+  check(!given || given->shape == a.latents.shape(), ErrorCode::invalid_argument, "latents: expected {}, found {}",
+        to_string(a.latents.shape()), given ? to_string(given->shape) : "");
+  const auto draw = [&] { return given ? given->values : packed_noise(model_.configs, request).values; };
+  denoiser_.begin(a, draw, conditions, sigmas, timesteps, request.guidance, request.taps);
   picture.timings.prepare_seconds = watch.lap();
 
   denoiser_.run(a, request.taps, progress, phases);

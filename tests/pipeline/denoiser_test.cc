@@ -82,7 +82,7 @@ class TwoSets : public ::testing::Test {
     };
     const Conditions conditions{normal("prompt_embeds", {1, 3, config.context_dim}), normal("pooled", {1, config.vec_dim})};
     const HostTensor noise = normal("noise", a.latents.shape());
-    denoiser_.begin(a, noise.values, conditions, {1.0f, 0.7f, 0.4f, 0.0f}, {1000, 700, 400}, 3.5, nullptr);
+    denoiser_.begin(a, [&] { return noise.values; }, conditions, {1.0f, 0.7f, 0.4f, 0.0f}, {1000, 700, 400}, 3.5, nullptr);
     denoiser_.run(a, nullptr, nullptr);
     return download(*model_.ops, a.latents);
   }

@@ -35,7 +35,7 @@ class Replay : public BackEndTest<std::string> {
     const Conditions conditions = engine().pipeline().encode(scene.prompt, 16);
     FluxActivations& a = denoiser.activations({.batch = 1, .txt_tokens = 16, .rows = 6, .columns = 4, .steps = 3});
     const auto sigmas = flow_match_sigmas(configs.scheduler, 3, a.sizes.img_tokens());
-    denoiser.begin(a, packed_noise(configs, request).values, conditions, sigmas,
+    denoiser.begin(a, [&] { return packed_noise(configs, request).values; }, conditions, sigmas,
                    flow_match_timesteps(configs.scheduler, sigmas), scene.guidance, nullptr);
     return a;
   }

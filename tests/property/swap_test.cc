@@ -55,7 +55,7 @@ TEST_P(Swaps, RangesOfStepsEqualRunsComposedByHand) {
                                                .columns = whole.width / multiple,
                                                .steps = kSteps});
     const auto sigmas = flow_match_sigmas(configs.scheduler, kSteps, a.sizes.img_tokens());
-    denoiser.begin(a, packed_noise(configs, whole).values, conditions, sigmas,
+    denoiser.begin(a, [&] { return packed_noise(configs, whole).values; }, conditions, sigmas,
                    flow_match_timesteps(configs.scheduler, sigmas), whole.guidance, nullptr);
     for (int step = 0; step < kSteps; ++step) {
       if (step == border) {

@@ -4,6 +4,8 @@
 
 namespace fx::cuda {
 
+bool noted(const DeviceFault& fault) { return static_cast<const volatile FaultKind&>(fault.kind) != FaultKind::none; }
+
 void throw_fault(DeviceFault& fault) {
   const DeviceFault found = fault;
   fault.kind = FaultKind::none;

@@ -29,4 +29,7 @@ struct DeviceFault {
 // there is one.
 void throw_fault(DeviceFault& fault);
 
+// Whether there is one. The device may be writing it.
+bool noted(const DeviceFault& fault);
+
 }  // namespace fx::cuda

@@ -170,4 +170,6 @@ void CudaRuntime::synchronize() {
   throw_fault(*fault_);
 }
 
+std::unique_ptr<Mark> CudaRuntime::mark() { return std::make_unique<DeviceMark>(*this); }
+
 }  // namespace fx::cuda

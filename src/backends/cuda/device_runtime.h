@@ -28,6 +28,7 @@ class CudaRuntime final : public Runtime {
   void fill_zero(void* target, size_t bytes) override;
   // Also throws what kernels have found wrong since the last call.
   void synchronize() override;
+  std::unique_ptr<Mark> mark() override;
   MemoryInfo memory() const override { return {current_.load(), peak_.load()}; }
   size_t available() const override;
   void fetch(void* target, const void* source, size_t bytes) override;
@@ -39,6 +40,8 @@ class CudaRuntime final : public Runtime {
   // Where this thread issues work: the stream of the engine, or in `beside`, the one beside it.
   cudaStream_t stream() const;
   DeviceFault* fault() const { return fault_; }
+  // Of work that is done.
+  bool has_fault() const { return noted(*fault_); }
   // Memory in the order of another stream, or of none; thread-safe. Throws out_of_memory.
   void* allocate_on(cudaStream_t stream, size_t bytes);
   void release_on(cudaStream_t stream, void* data, size_t bytes) noexcept;

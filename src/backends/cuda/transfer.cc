@@ -108,6 +108,21 @@ void DeviceStaging::wait() {
   user_ = nullptr;
 }
 
+DeviceMark::DeviceMark(CudaRuntime& runtime) : runtime_(runtime) {
+  check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "creating an event");
+  check_cuda(cudaEventRecord(event_, runtime.stream()), "recording an event");
+}
+
+DeviceMark::~DeviceMark() {
+  if (event_) cudaEventDestroy(event_);
+}
+
+// A fault is thrown when nothing can note another one any more.
+void DeviceMark::wait() {
+  check_cuda(cudaEventSynchronize(event_), "waiting for the device");
+  if (runtime_.has_fault()) runtime_.synchronize();
+}
+
 CapturedGraph::CapturedGraph(cudaStream_t stream, const std::function<void()>& issue) : stream_(stream) {
   // Relaxed: other threads may pin memory for the next adapter meanwhile.
   check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "beginning to capture a step");

@@ -64,6 +64,18 @@ class DeviceStaging final : public Staging {
   cudaStream_t user_ = nullptr;  // with work on the bytes; what was issued beside the engine's work has been waited for
 };
 
+class DeviceMark final : public Mark {
+ public:
+  explicit DeviceMark(CudaRuntime& runtime);
+  ~DeviceMark() override;
+  DeviceMark(const DeviceMark&) = delete;
+  void wait() override;
+
+ private:
+  CudaRuntime& runtime_;
+  cudaEvent_t event_ = nullptr;
+};
+
 // A captured graph of what is issued on a stream.
 class CapturedGraph final : public Recording {
  public:
