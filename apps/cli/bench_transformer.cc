@@ -65,15 +65,12 @@ json op_json(const OpTotal& total, double all_seconds) {
   return row;
 }
 
-// The operations of one step, by time.
-json profile(BenchSession& session) {
+// The operations of some work, by time.
+json profile(BenchSession& session, const std::function<void(const Flux&, Ops&, FluxActivations&)>& work) {
   ProfilingOps ops(session.engine().ops());
   FluxActivations& a = session.begin();
-  const Flux& flux = session.engine().model().flux;
   ops.start();
-  flux.forward(ops, a);
-  ops.euler_step({.sample = a.latents, .velocity = a.velocity, .sigmas = a.sigmas, .step = a.step});
-  ops.advance_step({.step = a.step});
+  work(session.engine().model().flux, ops, a);
   double seconds = 0, least = 0, flops = 0;
   const std::vector<OpTotal> totals = ops.totals();
   for (const OpTotal& total : totals) {
@@ -90,8 +87,14 @@ json profile(BenchSession& session) {
   return {{"seconds", seconds}, {"least_seconds", least}, {"flops", flops}, {"operations", rows}, {"ceilings", limits}};
 }
 
-std::string profile_text(const json& profile) {
-  std::string text = "\n" + table_head(kProfileColumns);
+void forward(const Flux& flux, Ops& ops, FluxActivations& a) {
+  flux.forward(ops, a);
+  ops.euler_step({.sample = a.latents, .velocity = a.velocity, .sigmas = a.sigmas, .step = a.step});
+  ops.advance_step({.step = a.step});
+}
+
+std::string profile_text(const std::string& title, const json& profile) {
+  std::string text = "\n" + title + "\n" + table_head(kProfileColumns);
   for (const json& row : profile.at("operations")) text += table_line(kProfileColumns, row);
   const auto seconds = profile.at("seconds").get<double>(), least = profile.at("least_seconds").get<double>();
   text += fmt::format("sum {:.3f} ms, {:.2f} TFLOP; at the ceilings {:.3f} ms ({:.0f} %)\nceilings:\n", 1e3 * seconds,
@@ -115,7 +118,9 @@ json measure(const BenchOptions& options, const BenchRow& row, json& facts) {
   put_list(result, "prepare_seconds", prepare);
   result["captures"] = session.denoiser().captures();
   result["peak_bytes"] = session.runtime().memory().peak_bytes;
-  if (options.profile) result["profile"] = profile(session);
+  if (!options.profile) return result;
+  result["profile"] = profile(session, forward);
+  result["prepare_profile"] = profile(session, [](const Flux& flux, Ops& ops, FluxActivations& a) { flux.prepare(ops, a); });
   return result;
 }
 
@@ -130,7 +135,9 @@ void run_bench_transformer(const BenchOptions& options) {
     const json row = measure(options, bench_row(name), facts);
     bar.clear();
     report.add(facts, row);
-    if (options.profile) report.note(profile_text(row.at("profile")));
+    if (!options.profile) continue;
+    report.note(profile_text("one step", row.at("profile")));
+    report.note(profile_text("modulation of all steps, once a picture", row.at("prepare_profile")));
   }
   report.finish();
 }

@@ -14,12 +14,16 @@ class RecordingOps final : public RelayOps<RecordingOps> {
  public:
   explicit RecordingOps(Ops& inner) : RelayOps(inner) {}
 
-  // Forgets the recorded calls. From here on, calls run and are recorded.
-  void start_recording() {
+  // Forgets the recorded calls. From here on, calls are recorded, and run too unless the caller wants none.
+  void start_recording(bool run = true) {
     calls_.clear();
     recording_ = true;
+    running_ = run;
   }
-  void stop_recording() { recording_ = false; }
+  void stop_recording() {
+    recording_ = false;
+    running_ = true;
+  }
   // Runs the recorded calls again, with the operands as they were recorded.
   void replay() const {
     for (const auto& call : calls_) call();
@@ -30,11 +34,11 @@ class RecordingOps final : public RelayOps<RecordingOps> {
   friend RelayOps;
   template <class Args>
   void relay(std::string_view, void (Ops::*op)(const Args&), const Args& args) {
-    (inner().*op)(args);
+    if (running_) (inner().*op)(args);
     if (recording_) calls_.push_back([&inner = inner(), op, args] { (inner.*op)(args); });
   }
 
-  bool recording_ = false;
+  bool recording_ = false, running_ = true;
   std::vector<std::function<void()>> calls_;
 };
 

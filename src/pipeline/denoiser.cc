@@ -8,9 +8,6 @@
 namespace fx {
 namespace {
 
-// Slots that grow leave recordings behind that are of no use any more.
-constexpr size_t kMostArrangements = 8;
-
 void expect_shape(const char* what, const HostTensor& tensor, const Shape& expected) {
   check(tensor.shape == expected, ErrorCode::invalid_argument, "{}: expected {}, found {}", what, to_string(expected),
         to_string(tensor.shape));
@@ -25,7 +22,7 @@ FluxActivations& Denoiser::activations(const FluxSizes& sizes) {
   } else {
     // Before the new ones are there: never more in memory than the limit, or one.
     make_room(FluxActivations::bytes_for(flux_.config(), flux_.types(), sizes));
-    canvases_.push_front({std::make_unique<FluxActivations>(ops_, flux_.config(), flux_.types(), sizes), {}});
+    canvases_.push_front({std::make_unique<FluxActivations>(ops_, flux_.config(), flux_.types(), sizes), {}, {}});
   }
   return *canvases_.front().activations;
 }
@@ -57,7 +54,8 @@ void Denoiser::begin(FluxActivations& a, const DrawLatents& draw_latents, const 
   upload(ops_, timesteps, a.timesteps);
   upload(ops_, std::vector<float>{static_cast<float>(guidance) * 1000.0f}, a.guidance);
   upload(ops_, std::vector<int32_t>{0}, a.step);
-  flux_.prepare(ops_, a, taps);
+  if (taps) flux_.prepare(ops_, a, taps);
+  else prepare(a);
   // The host works while the device computes that.
   const std::vector<float> latents = draw_latents();
   check(static_cast<int64_t>(latents.size()) == a.latents.count(), ErrorCode::invalid_argument,
@@ -72,45 +70,44 @@ void Denoiser::step(FluxActivations& a, Taps* taps) {
   ops_.advance_step({.step = a.step});
 }
 
+// Recorded at once, so that a second picture of a size records nothing; of one step it is not worth while.
+void Denoiser::prepare(FluxActivations& a) {
+  if (!records() || a.sizes.steps == 1) return flux_.prepare(ops_, a);
+  Arrangements& known = canvas_of(a).prepares;
+  const uint64_t signature = flux_.prepare_signature();
+  if (Arrangements::One* const one = known.find(signature)) return one->recording->replay();
+  flux_.prepare(ops_, a);
+  std::unique_ptr<Recording> recording = record([&] { flux_.prepare(ops_, a); });
+  known.add(signature).recording = std::move(recording);
+}
+
 void Denoiser::advance(FluxActivations& a) {
-  if (!use_recordings_ || !ops_.runtime().records()) return step(a);
-  Canvas& canvas = canvas_of(a);
+  if (!records()) return step(a);
+  Arrangements& known = canvas_of(a).steps;
   const uint64_t signature = flux_.step_signature();
-  Arrangement* arrangement = find(canvas, signature);
-  if (!arrangement) {
+  Arrangements::One* const now = known.find(signature);
+  if (!now) {
     step(a);  // gives operations what they need to be recorded
-    add(canvas, signature);
+    known.add(signature);
     return;
   }
-  if (!arrangement->recording) {
+  const auto record_step = [&] { return record([&] { step(a); }); };
+  if (!now->recording) {
     if (with_others_) {
       with_others_([&] {
         const uint64_t other = flux_.step_signature();
-        if (!find(canvas, other)) record(a, add(canvas, other));
+        if (!known.find(other)) known.add(other).recording = record_step();
       });
     }
-    record(a, *arrangement);
+    now->recording = record_step();
   }
-  arrangement->recording->replay();
+  now->recording->replay();
 }
 
-void Denoiser::record(FluxActivations& a, Arrangement& arrangement) {
-  arrangement.recording = ops_.runtime().record([&] { step(a); });
+std::unique_ptr<Recording> Denoiser::record(const std::function<void()>& work) {
+  std::unique_ptr<Recording> recording = ops_.runtime().record(work);
   ++captures_;
-}
-
-Denoiser::Arrangement& Denoiser::add(Canvas& canvas, uint64_t signature) {
-  canvas.arrangements.push_front({signature, nullptr});
-  if (canvas.arrangements.size() > kMostArrangements) canvas.arrangements.pop_back();
-  return canvas.arrangements.front();
-}
-
-Denoiser::Arrangement* Denoiser::find(Canvas& canvas, uint64_t signature) {
-  auto& known = canvas.arrangements;
-  const auto found = std::ranges::find(known, signature, &Arrangement::signature);
-  if (found == known.end()) return nullptr;
-  known.splice(known.begin(), known, found);
-  return &known.front();
+  return recording;
 }
 
 void Denoiser::run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases) {
@@ -119,7 +116,7 @@ void Denoiser::run(FluxActivations& a, Taps* taps, const ProgressCallback& progr
     for (const Phase& phase : phases) {
       if (phase.first_step != i) continue;
       reports.catch_up();
-      if (phase.enter()) flux_.prepare(ops_, a);
+      if (phase.enter()) prepare(a);
     }
     if (i == 0 && taps) step(a, taps);
     else advance(a);

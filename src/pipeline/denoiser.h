@@ -6,6 +6,7 @@
 #include <span>
 
 #include "models/flux/transformer.h"
+#include "pipeline/arrangements.h"
 #include "pipeline/request.h"
 
 namespace fx {
@@ -57,26 +58,21 @@ class Denoiser {
 
   // Off: every step is issued call by call.
   void use_recordings(bool on) { use_recordings_ = on; }
-  // Steps recorded since the start.
+  // Recordings since the start: of steps, and of what comes before the first.
   size_t captures() const { return captures_; }
   void limit_memory(size_t bytes) { memory_limit_ = bytes; }
 
  private:
-  // A step for one arrangement of the adapters' memory (Flux::step_signature). No recording: it has run once, call by call.
-  struct Arrangement {
-    uint64_t signature;
-    std::unique_ptr<Recording> recording;
-  };
   // What one size needs.
   struct Canvas {
     std::unique_ptr<FluxActivations> activations;
-    std::list<Arrangement> arrangements;  // most recently used first
+    Arrangements prepares, steps;  // by Flux::prepare_signature, Flux::step_signature
   };
   Canvas& canvas_of(const FluxActivations& a);
   void make_room(size_t bytes);
-  static Arrangement* find(Canvas& canvas, uint64_t signature);
-  static Arrangement& add(Canvas& canvas, uint64_t signature);
-  void record(FluxActivations& a, Arrangement& arrangement);
+  bool records() const { return use_recordings_ && ops_.runtime().records(); }
+  void prepare(FluxActivations& a);
+  std::unique_ptr<Recording> record(const std::function<void()>& work);
 
   Ops& ops_;
   const Flux& flux_;

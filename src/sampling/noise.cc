@@ -8,12 +8,12 @@
 #include <random>
 
 #include "core/dtype.h"
-#include "sampling/cephes.h"
+#include "sampling/box_muller.h"
 
 namespace fx {
 namespace {
 
-constexpr size_t kBlock = 16;  // the first half of a block holds u1, the second u2
+constexpr size_t kBlock = kBoxMullerBlock;
 
 float round_bf16(float value) { return bf16_to_f32(f32_to_bf16(value)); }
 
@@ -28,18 +28,7 @@ double uniform_double(std::mt19937& engine) {
   return static_cast<double>((high << 32 | low) & ((1ull << 53) - 1)) * 0x1p-53;
 }
 
-// The "+ 0.0f" in both block functions is torch's addition of the mean; it turns -0 into +0.
-void box_muller_f32(float* block) {
-  for (size_t i = 0; i < kBlock / 2; ++i) {
-    const float u1 = 1.0f - block[i];  // (0, 1], safe for the logarithm
-    const float u2 = block[i + kBlock / 2];
-    const float radius = std::sqrt(-2.0f * cephes_log(u1));
-    const SinCos turn = cephes_sincos(static_cast<float>(2 * std::numbers::pi) * u2);
-    block[i] = radius * turn.cos + 0.0f;
-    block[i + kBlock / 2] = radius * turn.sin + 0.0f;
-  }
-}
-
+// The "+ 0.0f" is torch's addition of the mean; it turns -0 into +0.
 void box_muller_bf16(float* block) {
   for (size_t i = 0; i < kBlock / 2; ++i) {
     const float u1 = round_bf16(1.0f - block[i]);
@@ -53,13 +42,16 @@ void box_muller_bf16(float* block) {
 
 void draw_blocks(std::mt19937& engine, NoiseType type, std::span<float> out) {
   const int bits = type == NoiseType::f32 ? 24 : 8;
-  const auto box_muller = type == NoiseType::f32 ? box_muller_f32 : box_muller_bf16;
+  const auto box_muller = [type](float* values, size_t blocks) {
+    if (type == NoiseType::f32) return box_muller_f32(values, blocks);
+    for (size_t i = 0; i < blocks; ++i) box_muller_bf16(values + i * kBlock);
+  };
   for (float& value : out) value = uniform(engine, bits);
-  for (size_t begin = 0; begin + kBlock <= out.size(); begin += kBlock) box_muller(out.data() + begin);
+  box_muller(out.data(), out.size() / kBlock);
   if (out.size() % kBlock == 0) return;
   float* last = out.data() + out.size() - kBlock;  // overlaps the last full block, which is drawn anew from here on
   for (size_t i = 0; i < kBlock; ++i) last[i] = uniform(engine, bits);
-  box_muller(last);
+  box_muller(last, 1);
 }
 
 void draw_few(std::mt19937& engine, NoiseType type, std::span<float> out) {

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <memory>
-#include <utility>
 
 #include "ops/recording_ops.h"
 #include "support/forwarding_ops.h"
@@ -19,9 +18,8 @@ class CapturingOps final : public ForwardingOps {
  private:
   class Calls final : public Recording {
    public:
-    // RecordingOps runs what it records; the first replay is that run.
     Calls(CapturingOps& ops, const std::function<void()>& work) : recorder_(ops.inner()) {
-      recorder_.start_recording();
+      recorder_.start_recording(false);
       ops.forward_to(recorder_);
       try {
         work();
@@ -32,13 +30,10 @@ class CapturingOps final : public ForwardingOps {
       ops.forward_to(ops.inner());
       recorder_.stop_recording();
     }
-    void replay() override {
-      if (std::exchange(has_run_, true)) recorder_.replay();
-    }
+    void replay() override { recorder_.replay(); }
 
    private:
     RecordingOps recorder_;
-    bool has_run_ = false;
   };
 
   class CapturingRuntime final : public ForwardingRuntime {

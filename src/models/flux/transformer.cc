@@ -68,10 +68,18 @@ void Flux::prepare(Ops& ops, FluxActivations& a, Taps* taps) const {
 }
 
 uint64_t Flux::step_signature() const {
+  return signature_of([](ParamRole role) { return role != ParamRole::modulation; });
+}
+
+uint64_t Flux::prepare_signature() const {
+  return signature_of([](ParamRole role) { return role != ParamRole::block_linear; });
+}
+
+uint64_t Flux::signature_of(bool (*counts)(ParamRole)) const {
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
   const auto mix = [&](uint64_t value) { hash = (hash ^ value) * 0x100000001b3; };
   for (const LoraSlot& slot : store_->slots()) {
-    if (slot.weight->role == ParamRole::modulation) continue;
+    if (!counts(slot.weight->role)) continue;
     if (slot.weight->next.defined()) mix(reinterpret_cast<uintptr_t>(slot.weight->tensor.raw()));
     if (slot.weight->front.defined()) mix(static_cast<uint64_t>(slot.front_columns));
     if (slot.merged || slot.front_columns > 0 || !slot.operand.defined()) continue;

@@ -40,8 +40,12 @@ class Flux {
   // What a recorded forward pass knows of the adapters: which layers add theirs, where these lie, and which set of weights
   // carries the others. While it is the same, a recording is valid.
   uint64_t step_signature() const;
+  // The same of `prepare`.
+  uint64_t prepare_signature() const;
 
  private:
+  uint64_t signature_of(bool (*counts)(ParamRole)) const;
+
   FluxConfig config_;
   const ParamStore* store_;
   Linear img_in_, txt_in_;

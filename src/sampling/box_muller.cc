@@ -1,23 +1,29 @@
-#include "sampling/cephes.h"
+// Logarithm, sine and cosine in f32 are the polynomials of the Cephes library, in the order of operations of torch's AVX2
+// noise kernel, whose compiler fused products and sums. The standard library is more accurate and therefore of no use here:
+// the noise of a seed is defined by these very roundings.
+#include "sampling/box_muller.h"
 
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <numbers>
+
+// Into functions for other instruction sets, where std::fma is one instruction and a loop becomes vectors.
+#define FX_INLINE [[gnu::always_inline]] inline
 
 namespace fx {
 namespace {
 
 // c[0] x^(n-1) + ... + c[n-1]
 template <int n>
-float horner(const float (&coefficients)[n], float x) {
+FX_INLINE float horner(const float (&coefficients)[n], float x) {
   float sum = coefficients[0];
   for (int i = 1; i < n; ++i) sum = std::fma(sum, x, coefficients[i]);
   return sum;
 }
 
-}  // namespace
-
-float cephes_log(float x) {
+// Of a normal number above 0.
+FX_INLINE float cephes_log(float x) {
   constexpr float kSqrtHalf = 0.707106781186547524f;
   constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   constexpr float kTerms[] = {7.0376836292e-2f,  -1.1514610310e-1f, 1.1676998740e-1f,
@@ -40,7 +46,12 @@ float cephes_log(float x) {
   return std::fma(e, kLn2High, m + tail);
 }
 
-SinCos cephes_sincos(float angle) {
+struct SinCos {
+  float sin, cos;
+};
+
+// Of an angle from 0 to 2 pi.
+FX_INLINE SinCos cephes_sincos(float angle) {
   constexpr float kFourOverPi = 1.27323954473516f;
   constexpr float kPiQuarter[] = {-0.78515625f, -2.4187564849853515625e-4f,
                                   -3.77489497744594108e-8f};  // in three parts
@@ -60,6 +71,34 @@ SinCos cephes_sincos(float angle) {
   if (eighths & 4) result.sin = -result.sin;
   if ((eighths + 2) & 4) result.cos = -result.cos;
   return result;
+}
+
+constexpr size_t kHalf = kBoxMullerBlock / 2;
+
+// The "+ 0.0f" is torch's addition of the mean; it turns -0 into +0.
+FX_INLINE void transform(float* block) {
+  for (size_t i = 0; i < kHalf; ++i) {
+    const float u1 = 1.0f - block[i];  // (0, 1], safe for the logarithm
+    const float u2 = block[i + kHalf];
+    const float radius = std::sqrt(-2.0f * cephes_log(u1));
+    const SinCos turn = cephes_sincos(static_cast<float>(2 * std::numbers::pi) * u2);
+    block[i] = radius * turn.cos + 0.0f;
+    block[i + kHalf] = radius * turn.sin + 0.0f;
+  }
+}
+
+FX_INLINE void transform_all(float* values, size_t blocks) {
+  for (size_t i = 0; i < blocks; ++i) transform(values + i * kBoxMullerBlock);
+}
+
+[[gnu::target("avx2,fma")]] void transform_fused(float* values, size_t blocks) { transform_all(values, blocks); }
+void transform_plain(float* values, size_t blocks) { transform_all(values, blocks); }
+
+}  // namespace
+
+void box_muller_f32(float* values, size_t blocks) {
+  static const bool fused = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  (fused ? transform_fused : transform_plain)(values, blocks);
 }
 
 }  // namespace fx
