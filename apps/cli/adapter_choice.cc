@@ -30,7 +30,7 @@ Path adapter_file(const Path& path) {
 }
 
 AdapterChooser::AdapterChooser(const AdapterOptions& options)
-    : folders_(options.folders), searched_(!options.folders.empty()), merge_(options.merge) {}
+    : folders_(options.folders), searched_(!options.folders.empty()), merge_(options.merge), beside_(options.beside) {}
 
 Path AdapterChooser::file_of(const Path& name) const {
   if (is_there(name)) return adapter_file(name);
@@ -44,6 +44,7 @@ Path AdapterChooser::file_of(const Path& name) const {
 
 AdapterSettings AdapterChooser::with_options(AdapterSettings settings) const {
   settings.merge = merge_;
+  settings.beside = beside_;
   return settings;
 }
 

@@ -30,7 +30,7 @@ class AdapterChooser {
   AdapterSettings with_options(AdapterSettings settings) const;
 
   AdapterFolders folders_;
-  bool searched_, merge_;
+  bool searched_, merge_, beside_;
 };
 
 // Adapters and those of a prompt's tags, which act besides; a tag of an adapter that is among them gives it other scales.

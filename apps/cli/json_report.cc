@@ -52,6 +52,7 @@ void add_settings(json& entry, const AdapterSettings& settings) {
     entry["blocks"].push_back({{"pattern", block.pattern}, {"factor", as_printed(block.factor)}});
   }
   if (settings.merge) entry["merged"] = true;
+  if (settings.beside) entry["beside"] = true;
 }
 
 json dense_json(const AdapterReport& report) {

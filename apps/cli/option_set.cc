@@ -147,6 +147,8 @@ void OptionSet::adapter_use(AdapterOptions& target) {
          target.folders.emplace_back(value);
        });
   flag("--merge", "merge adapters into the weights: no cost per step, longer swaps", target.merge);
+  flag("--no-merge", "leave adapters beside the weights: layers add them as they run, even where a GPU could merge them",
+       target.beside);
   flag("--strict", "fail when a part of an adapter matches nothing, instead of warning", target.strict);
 }
 

@@ -40,6 +40,7 @@ struct AdapterOptions {
   std::vector<AdapterChoice> choices;  // as given: names may stand for files
   std::vector<Path> folders;           // in which names are looked up
   bool merge = false;                  // into the weights
+  bool beside = false;                 // the weights, even where these could carry adapters
   bool strict = false;                 // a key without a place is an error
 };
 

@@ -42,7 +42,8 @@ std::vector<fx::AdapterChoice> to_internal(const std::vector<Adapter>& adapters)
     fx::AdapterSettings settings{.scale = adapter.scale,
                                  .text_encoder_scale = adapter.text_encoder_scale,
                                  .steps = {adapter.start, adapter.end},
-                                 .merge = adapter.merged};
+                                 .merge = adapter.merged,
+                                 .beside = adapter.beside};
     for (const BlockWeight& block : adapter.blocks) settings.blocks.push_back({block.pattern, block.factor});
     choices.push_back({adapter.file, std::move(settings)});
   }

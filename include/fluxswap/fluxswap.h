@@ -62,6 +62,7 @@ struct Adapter {
   double start = 0.0, end = 1.0;
   std::vector<BlockWeight> blocks;  // the first that matches a module counts; others act in full
   bool merged = false;              // into the weights: no cost per step, but a slower change
+  bool beside = false;              // the weights, even where a GPU could merge it; one such adapter takes all others along
 };
 
 // One picture. Zeros take the model's defaults.

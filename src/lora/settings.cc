@@ -32,6 +32,8 @@ void validate(const AdapterSettings& settings, std::string_view adapter) {
           adapter);
     finite("block weight", block.factor);
   }
+  check(!settings.merge || !settings.beside, ErrorCode::invalid_argument,
+        "adapter {}: expected it merged into the weights or beside them, found both", adapter);
 }
 
 std::string place_and_time(const AdapterSettings& settings) {

@@ -38,13 +38,16 @@ struct AdapterSettings {
   // Low-rank parts are merged into the weights as well: no cost per step, but a change takes as long as computing
   // the weights. Of an adapter with a step range, those of the transformer stay beside the weights all the same.
   bool merge = false;
+  // The transformer's low-rank parts of the whole set stay beside the weights, as with a step range, even where the weights
+  // could carry them: layers add them as they run.
+  bool beside = false;
 
   float scale_for(Component component) const;
   bool operator==(const AdapterSettings&) const = default;
 };
 
 // Throws invalid_argument for a scale or factor that is not finite, a range outside of 0 to 1 or with its end before its
-// start, or an empty pattern. `adapter` opens the message.
+// start, an empty pattern, or `merge` and `beside` at once. `adapter` opens the message.
 void validate(const AdapterSettings& settings, std::string_view adapter);
 
 // Where and when, as the command line writes it behind the scales: "@0-0.6~double_blocks.*=0.5". Empty for an adapter

@@ -30,7 +30,9 @@ std::string picture_parameters(const Request& request, const ModelConfigs& confi
   for (const AdapterUse& adapter : adapters) {
     text += " " + to_string(LoraTag{adapter.name, adapter.settings.scale, adapter.settings.text_encoder_scale});
     hashes += fmt::format("{}{}: {}", hashes.empty() ? "" : ", ", without_separators(adapter.name), adapter.hash);
-    std::string more = place_and_time(adapter.settings) + (adapter.settings.merge ? " merged" : "");
+    std::string more = place_and_time(adapter.settings) + (adapter.settings.merge    ? " merged"
+                                                         : adapter.settings.beside ? " beside"
+                                                                                   : "");
     if (!more.empty()) settings += (settings.empty() ? "" : ", ") + without_separators(adapter.name) + more;
   }
   text += fmt::format("\nSteps: {}, Sampler: Euler, Schedule type: Simple, CFG scale: 1", request.steps);

@@ -85,6 +85,8 @@ TEST_F(LoraUseTest, SettingsMatter) {
   double largest = 0;
   for (size_t i = 0; i < plain.size(); ++i) largest = std::max(largest, std::abs(double{merged[i]} - plain[i]));
   EXPECT_LT(largest, 1e-4);
+  EXPECT_EQ(latents("a fox", {"--lora", neon_, "--no-merge"}), plain) << "as without a GPU";
+  expect_failure(1, generate({"--lora", neon_, "--merge", "--no-merge"}), {"found both"});
 }
 
 TEST_F(LoraUseTest, JsonTellsSettingsAndLibrary) {

@@ -162,6 +162,20 @@ TEST_P(MergedWeightsTest, StepRangesAreNotMerged) {
   EXPECT_EQ(model_.run_with({}), base);
 }
 
+// A matter of the request, not of what was loaded: bit for bit what layers without masters do, and back.
+TEST_P(MergedWeightsTest, AdaptersStayBesideTheWeightsOnRequest) {
+  const AdapterPtr a = low_rank("a"), b = low_rank("b", 0.5f);
+  const std::vector<float> base = model_.run(), merged_a = model_.run_with({{a}});
+  const AdapterSet beside = {{a, {.scale = 0.5f, .beside = true}}, {b}};
+  model_.swap->apply(beside);
+  EXPECT_FALSE(merged());
+  EXPECT_EQ(model_.run(), plain_.run_with(beside));
+  model_.swap->apply({{a, {.scale = 0.5f}}, {b}});
+  EXPECT_TRUE(merged());
+  EXPECT_EQ(model_.run_with({{a}}), merged_a);
+  EXPECT_EQ(model_.run_with({}), base);
+}
+
 // Of a layer with both, the dense difference is in the master, and the slot's comes on top of it.
 TEST_P(MergedWeightsTest, DenseAndLowRankOnOneLayer) {
   const AdapterPtr low = low_rank("low"), whole = dense("whole", 0.5f);

@@ -55,6 +55,7 @@ TEST(SettingsTest, RefusesWhatMakesNoSense) {
   EXPECT_THAT(refused({.steps = {0.0, std::numeric_limits<double>::quiet_NaN()}}), HasSubstr("within 0 to 1"));
   EXPECT_THAT(refused({.blocks = {{"", 1.0f}}}), HasSubstr("pattern"));
   EXPECT_THAT(refused({.blocks = {{"*", NAN}}}), HasSubstr("finite block weight"));
+  EXPECT_THAT(refused({.merge = true, .beside = true}), HasSubstr("found both"));
 }
 
 class SettingsOnModel : public ::testing::Test {

@@ -26,8 +26,8 @@ TEST(PictureText, TextEncodersFirst) {
 // What webui has no notation for is there all the same: without it nobody could make the picture again.
 TEST(PictureText, TellsWhereAndWhenAdaptersAct) {
   const AdapterSettings ranged{.steps = {0.0, 0.6}, .blocks = {{"double_blocks.*", 0.5f}, {"*qkv", 0.0f}}};
-  const std::string text = picture_parameters({.prompt = "p"}, {}, "", {{"ink", ranged, "a"}, {"b", {.merge = true}, "b"}});
-  EXPECT_NE(text.find("Lora settings: \"ink@0-0.6~double_blocks.*=0.5,*qkv=0, b merged\""), std::string::npos) << text;
+  const std::string text = picture_parameters({.prompt = "p"}, {}, "", {{"ink", ranged, "a"}, {"b", {.merge = true}, "b"}, {"c", {.beside = true}, "c"}});
+  EXPECT_NE(text.find("Lora settings: \"ink@0-0.6~double_blocks.*=0.5,*qkv=0, b merged, c beside\""), std::string::npos) << text;
   EXPECT_EQ(picture_parameters({.prompt = "p"}, {}, "", {{"ink", {0.5f}, "a"}}).find("Lora settings"), std::string::npos);
 }
 

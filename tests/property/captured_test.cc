@@ -14,7 +14,7 @@ class Captured : public SwapFixture {
  protected:
   bool records() const { return engine_->ops().runtime().records(); }
   // Steps: what a swap may exchange is recorded together: two sets of weights; no columns of fronts, a quarter, a half, all.
-  static size_t at_once() { return way_has(GetParam(), "merged") ? 2 : way_has(GetParam(), "folded") ? 4 : 1; }
+  static size_t at_once(const Engine& engine) { return way_has(GetParam(), "merged") ? 2 : fronts(engine) ? 4 : 1; }
   static bool fronts(const Engine& engine) { return engine.model().flux.types().lora_ranks > 0; }
   static size_t captures_of(Engine& engine) { return engine.pipeline().denoiser().captures(); }
 };
@@ -35,7 +35,7 @@ TEST_P(Captured, ReplayedStepsEqualSteps) {
   }
   // An earlier test of this engine may have recorded all that was needed; this one has not had it all in vain.
   EXPECT_EQ(captures() > 0, records());
-  EXPECT_LE(captures() - before, 2 * sets.size() * (at_once() + 1));
+  EXPECT_LE(captures() - before, 2 * sets.size() * (at_once(*engine_) + 1));
 }
 
 TEST_P(Captured, OncePerSizeAndArrangement) {
@@ -52,7 +52,7 @@ TEST_P(Captured, OncePerSizeAndArrangement) {
     EXPECT_EQ(captures_of(*engine), expected) << what;
   };
   // With what comes before the first step.
-  const auto expect_more = [&](size_t more, const char* what) { expect_single(more * (at_once() + 1), what); };
+  const auto expect_more = [&](size_t more, const char* what) { expect_single(more * (at_once(*engine) + 1), what); };
   expect_more(0, "before the first picture");
   const auto first = draw(64, 64, 1);
   expect_more(1, "the first picture");
@@ -72,7 +72,7 @@ TEST_P(Captured, OncePerSizeAndArrangement) {
   // slots.
   expect_single(fronts(*engine) ? 1 : 0, "adapters within the room");
   draw(64, 64, 1, {{attention_, {.steps = {0.0, 0.6}}}});
-  expect_more(merged ? 1 : 0, "a range of steps: layers that carry nothing add their adapters");
+  expect_single(merged ? at_once(*engine) : 0, "a range of steps: layers that carry nothing add their adapters");
   EXPECT_EQ(draw(64, 64, 1, {{low_rank_}, {dora_}}), with_it);
   draw(64, 64, 1, {{low_rank_, {.steps = {0.4, 1.0}}}});
   EXPECT_EQ(draw(64, 64, 1), first);
@@ -88,7 +88,7 @@ TEST_P(Captured, OneStepIsRecordedAtTheSecondPicture) {
   EXPECT_EQ(captures_of(*engine), 0u);
   EXPECT_EQ(engine->generate(r).latents.values, first);
   EXPECT_EQ(engine->generate(r).latents.values, first);
-  EXPECT_EQ(captures_of(*engine), records() ? at_once() : 0u);
+  EXPECT_EQ(captures_of(*engine), records() ? at_once(*engine) : 0u);
 }
 
 TEST_P(Captured, TwoHundredRandomSwapsCaptureNothing) {

@@ -78,6 +78,7 @@ class SwapFixture : public BackEndTest<std::string> {
         {{dora_}, {low_rank_, {0.3f}}, {kronecker_}},
         {{full_}, {attention_, {0.5f}}, {clip_}},
         {{low_rank_, {.scale = 0.7f, .merge = true}}},
+        {{low_rank_, {.scale = 0.7f, .beside = true}}},
         {{attention_, {.blocks = {{"transformer_blocks.*.to_q", 0.0f}}}}},
         {{low_rank_, {.scale = 0.8f, .steps = {0.0, 0.6}}}, {full_, {.scale = 0.5f, .steps = {0.4, 1.0}}}},
     };

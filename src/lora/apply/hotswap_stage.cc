@@ -46,8 +46,10 @@ StagedAdapters HotSwap::stage_locked(const AdapterSet& adapters, Acting acting, 
 
 // Whether the layers that can carry adapters carry these.
 bool HotSwap::carried(const AdapterSet& adapters, const PartsBySlot& parts) const {
-  const auto whole = [](const AppliedAdapter& applied) { return applied.settings.steps.whole(); };
-  if (!std::ranges::all_of(adapters, whole)) return false;
+  const auto beside = [](const AppliedAdapter& applied) {
+    return applied.settings.beside || !applied.settings.steps.whole();
+  };
+  if (std::ranges::any_of(adapters, beside)) return false;
   for (size_t slot = 0; slot < parts.size(); ++slot) {
     if (fronts_.has(slot) && !fronts_.has_room(slot, parts[slot])) return false;
   }
