@@ -112,9 +112,10 @@ json measure(const BenchOptions& options, const BenchRow& row, json& facts) {
   session.use(session.adapters(0));
   json result = session.row_json();
   std::vector<double> prepare;
-  if (session.row().recorded) put_list(result, "replayed_seconds", time_steps(session, options.images, nullptr));
+  const bool recorded = session.row().recorded;
+  if (recorded) put_list(result, "replayed_seconds", time_steps(session, options.images, &prepare));
   session.denoiser().use_recordings(false);
-  put_list(result, "called_seconds", time_steps(session, options.images, &prepare));
+  put_list(result, "called_seconds", time_steps(session, options.images, recorded ? nullptr : &prepare));
   put_list(result, "prepare_seconds", prepare);
   result["captures"] = session.denoiser().captures();
   result["peak_bytes"] = session.runtime().memory().peak_bytes;

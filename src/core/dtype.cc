@@ -64,7 +64,7 @@ void convert_each(const void* source, float* target, size_t count, Convert conve
 void to_bf16(const float* source, uint16_t* target, size_t count) {
   for (size_t i = 0; i < count; ++i) target[i] = bf16_of(source[i]);
 }
-[[gnu::target("avx2"), gnu::optimize("O3")]] void to_bf16_avx2(const float* source, uint16_t* target, size_t count) {
+[[gnu::target("avx2")]] void to_bf16_avx2(const float* source, uint16_t* target, size_t count) {
   for (size_t i = 0; i < count; ++i) target[i] = bf16_of(source[i]);
 }
 

@@ -43,7 +43,7 @@ void check_front(const OpCheck& check, std::string_view operand, const Tensor& r
   check.that(before, "a front right before the rows");
 }
 
-void check_fronts(const OpCheck& check, const LinearArgs& a) {
+void check_fronts(const OpCheck& check, const LinearArgs& a, bool multiplies_in_e4m3) {
   if (!a.weight_front.defined()) {
     return check.that(!a.x_front.defined() && !a.weight_down.defined() && a.front_columns == 0,
                       "a front of x, weight_down and columns only with a front of the weight");
@@ -60,6 +60,7 @@ void check_fronts(const OpCheck& check, const LinearArgs& a) {
   check.dense("weight_down", a.weight_down);
   check.that(a.front_columns >= 0 && a.front_columns <= columns, "as many columns as the front has, or fewer");
   if (a.front_columns == 0) return;
+  check.that(multiplies_in_e4m3, "no columns of a front where the device does not multiply in f8_e4m3");
   check.that(out % kFrontStep == 0 && in % kFrontStep == 0 && columns % kFrontStep == 0 &&
                  a.front_columns % kFrontStep == 0,
              "in, out and columns of the front as multiples of 16 where it is used");
@@ -102,7 +103,7 @@ void Ops::linear(const LinearArgs& a) {
   check.optional_values("bias", a.bias, {out});
   check.dense("bias", a.bias);
   check_lora(check, a.lora, out, in, a.weight.dtype());
-  check_fronts(check, a);
+  check_fronts(check, a, multiplies_in(DType::f8_e4m3));
   int64_t columns = 0;
   for (const LinearOutput& output : a.outputs) {
     if (!output.y.defined()) continue;

@@ -96,7 +96,11 @@ void Denoiser::advance(FluxActivations& a) {
     if (with_others_) {
       with_others_([&] {
         const uint64_t other = flux_.step_signature();
-        if (!known.find(other)) known.add(other).recording = record_step();
+        if (known.find(other)) return;
+        try {
+          std::unique_ptr<Recording> recording = record_step();
+          known.add(other).recording = std::move(recording);
+        } catch (const Error&) {}  // the picture that needs it will see
       });
     }
     now->recording = record_step();

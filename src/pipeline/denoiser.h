@@ -52,7 +52,7 @@ class Denoiser {
   void run(FluxActivations& a, Taps* taps, const ProgressCallback& progress, std::span<const Phase> phases = {});
 
   // Runs work in each other arrangement that a change of adapters may bring (HotSwap::with_other_arrangements). A step is then
-  // recorded for all of them at once, so that no such change ever asks for a recording.
+  // recorded for all of them at once, so that no such change asks for a recording.
   using WithOthers = std::function<void(const std::function<void()>&)>;
   void record_for_all(WithOthers with_others) { with_others_ = std::move(with_others); }
 

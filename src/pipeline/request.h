@@ -47,7 +47,8 @@ struct Progress {
   double seconds_per_step = 0;  // mean so far
 };
 
-// Called between the steps, on the thread that makes the picture. Returning false cancels: Error(cancelled).
+// Called after each step, on the thread that makes the picture; a GPU is at the next step by then. Returning false cancels:
+// Error(cancelled).
 using ProgressCallback = std::function<bool(const Progress&)>;
 
 }  // namespace fx

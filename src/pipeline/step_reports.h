@@ -19,7 +19,6 @@ class StepReports {
   }
   // After an error, too, the caller finds nothing in flight.
   ~StepReports() {
-    if (!behind_) return;
     try {
       runtime_.synchronize();
     } catch (const Error&) {}  // of a picture that is given up

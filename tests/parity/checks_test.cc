@@ -434,6 +434,20 @@ TEST(OpsChecks, KeepTypesFromBackEndsThatLackThem) {
                           .reach = {}};
   EXPECT_THAT(error_of(ErrorCode::unsupported, [&] { cpu->fold_lora(fold); }),
               ::testing::HasSubstr("[fold_lora] the back-end cpu has no products in f8_e4m3"));
+  const Tensor wide = e4m3({16, 32});
+  const LinearArgs with_columns{.x = t({1, 3, 16}),
+                                .x_scale = {},
+                                .weight = wide.slice(1, 16, 32),
+                                .weight_scale = t({16}),
+                                .weight_front = wide.slice(1, 0, 16),
+                                .weight_down = e4m3({16, 16}),
+                                .front_columns = 16,
+                                .bias = {},
+                                .lora = {},
+                                .outputs = {{{t({1, 3, 16})}}}};
+  EXPECT_THAT(error_of(ErrorCode::invalid_argument, [&] { make_reference_ops()->linear(with_columns); }),
+              ::testing::HasSubstr("expected no columns of a front where the device does not multiply in f8_e4m3"))
+      << "the adapter in them would be lost";
   const auto reference = make_reference_ops();
   const LinearArgs rounded{.x = t({1, 3, 8}),
                            .weight = e4m3({6, 8}),

@@ -146,12 +146,28 @@ std::string wrong_difference(const FrontLinear& c, const std::string& name, cons
                      allowed);
 }
 
+// Each rank of a segment that feeds rows has a scale in its column, no other column has.
+std::string misplaced_rank(const FrontLinear& c, const std::vector<float>& scales) {
+  std::vector<bool> used(scales.size());
+  for (size_t i = 0; i + 3 < c.segments.size(); i += 4) {
+    for (int32_t r = 0; r < c.segments[i + 1] && c.segments[i + 3] > 0; ++r) {
+      used[static_cast<size_t>(front_column(c.segments[i] + r, c.front))] = true;
+    }
+  }
+  for (size_t e = 0; e < scales.size(); ++e) {
+    if ((scales[e] > 0) != used[e]) return fmt::format("column {} of {} has the scale {}", e, scales.size(), scales[e]);
+  }
+  return "";
+}
+
 std::string judge_front(const FrontLinear& c, const Operands& run, const Operands& truth) {
   if (run["weight_front"].defined()) {
     const float room = run.owned("room").values()[0];
     if (!(c.fits ? room >= 1 : room == 0))
       return fmt::format("room {}, the adapter {}", room, c.fits ? "fits" : "does not fit");
     const int32_t reach = run["reach"].i32()[0];
+    const std::string misplaced = c.fits ? misplaced_rank(c, run.owned("column_scale").values()) : "";
+    if (!misplaced.empty()) return misplaced;
     if (c.reach >= 0 && reach != c.reach) return fmt::format("reach {}, expected {}", reach, c.reach);
   }
   const std::string wrong = c.first > 0 ? wrong_difference(c, "y0", run, truth) : "";

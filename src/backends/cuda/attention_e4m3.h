@@ -3,7 +3,8 @@
 //
 // Queries and keys come normed and are cast as they are; values are scaled by the power of two that brings the largest to 448
 // or below. A result is a mean of values, so the scale of the values fits it as well; and what comes out is in e4m3, so that
-// the layer that reads it, whose scales are powers of two too, rounds it no further.
+// the layer that reads it, whose scales are powers of two too, rounds it no further where it is not much smaller than what
+// else is in the row.
 #pragma once
 
 #include "backends/cuda/scratch.h"

@@ -23,14 +23,14 @@ int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step
 }  // namespace
 
 LinearInput::LinearInput(const LinearArgs& args, LinearKind kind, ScratchParts& parts)
-    : a_(args), type_(product_type(kind)), front_columns_(0) {
-  if (kind == LinearKind::outer_vector && a_.weight_front.defined()) front_columns_ = a_.weight_front.size(1);
+    : a_(args), type_(product_type(kind)), columns_before_(0) {
+  if (kind == LinearKind::outer_vector && a_.weight_front.defined()) columns_before_ = a_.weight_front.size(1);
   // What a layer in e4m3 sees is the same on a GPU that multiplies it in bf16.
   const bool in_e4m3 = a_.weight.dtype() == DType::f8_e4m3 && !a_.weight_only;
   quantises_ = in_e4m3 && a_.x.dtype() != DType::f8_e4m3;
   converts_ = type_ != (in_e4m3 ? DType::f8_e4m3 : a_.x.dtype());
   if (quantises_) {
-    quantised_at_ = parts.add(a_.x.size(0) * a_.x.size(1) * (a_.x.size(2) + front_columns_));
+    quantised_at_ = parts.add(a_.x.size(0) * a_.x.size(1) * (a_.x.size(2) + columns_before_));
     scale_at_ = parts.add(4 * a_.x.size(0) * a_.x.size(1));
   }
   if (converts_) converted_at_ = parts.add(a_.x.count() * static_cast<int64_t>(size_of(type_)));
@@ -53,10 +53,10 @@ void LinearInput::prepare(std::byte* scratch, const GateFold& fold, DeviceFault*
   front_ = a_.x_front;
   Tensor scale = a_.x_scale;
   if (quantises_) {
-    const int64_t in = a_.x.size(2), columns = in + front_columns_;
+    const int64_t in = a_.x.size(2), columns = in + columns_before_;
     const Tensor wide(scratch + quantised_at_, DType::f8_e4m3, {a_.x.size(0), a_.x.size(1), columns});
-    front_ = wide.slice(2, 0, front_columns_);
-    x_ = wide.slice(2, front_columns_, columns);
+    front_ = wide.slice(2, 0, columns_before_);
+    x_ = wide.slice(2, columns_before_, columns);
     scale = Tensor(scratch + scale_at_, DType::f32, {a_.x.size(0), a_.x.size(1)});
     quantize_rows(a_.x, {x_.raw(), columns, scale.f32()}, fold, fault, stream);
   } else if (fold.defined()) {

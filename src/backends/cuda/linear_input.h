@@ -32,7 +32,7 @@ class LinearInput {
 
   const LinearArgs& a_;
   DType type_;  // of the product
-  int64_t front_columns_;  // of x, where it is quantised here
+  int64_t columns_before_;  // of x, where it is quantised here
   bool quantises_, converts_;
   int64_t quantised_at_ = 0, scale_at_ = 0, converted_at_ = 0;  // places in scratch memory
   bool aligns_scales_ = false, packs_scales_ = false;

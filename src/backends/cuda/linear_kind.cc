@@ -22,7 +22,8 @@ Product outer_product(const LinearArgs& a, const LinearOutput& output) {
   const int64_t in = a.weight.size(1) + a.front_columns;
   const void* any = a.weight.raw();
   Product p{.m = a.x.size(0) * a.x.size(1), .n = output.y.size(2), .k = in, .x = any};
-  p.x_stride = a.x.dtype() == DType::f8_e4m3 && a.x.size(1) > 1 ? a.x.stride(1) : in;
+  const int64_t whole = a.weight.size(1) + (a.weight_front.defined() ? a.weight_front.size(1) : 0);  // see LinearInput
+  p.x_stride = a.x.dtype() == DType::f8_e4m3 && a.x.size(1) > 1 ? a.x.stride(1) : whole;
   p.w = any;
   p.w_stride = a.weight.stride(0);
   p.y = output.y.raw();

@@ -110,12 +110,12 @@ void DeviceStaging::wait() {
 
 DeviceMark::DeviceMark(CudaRuntime& runtime) : runtime_(runtime) {
   check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "creating an event");
-  check_cuda(cudaEventRecord(event_, runtime.stream()), "recording an event");
+  const cudaError_t status = cudaEventRecord(event_, runtime.stream());
+  if (status != cudaSuccess) cudaEventDestroy(event_);
+  check_cuda(status, "recording an event");
 }
 
-DeviceMark::~DeviceMark() {
-  if (event_) cudaEventDestroy(event_);
-}
+DeviceMark::~DeviceMark() { cudaEventDestroy(event_); }
 
 // A fault is thrown when nothing can note another one any more.
 void DeviceMark::wait() {

@@ -21,6 +21,7 @@ class RefOps final : public Ops {
   Runtime& runtime() override { return *runtime_; }
   std::string_view backend_name() const override { return "reference"; }
   bool computes_in(DType dtype) const override { return dtype == DType::f32 || dtype == DType::f8_e4m3; }
+  bool multiplies_in(DType dtype) const override { return dtype == DType::f32; }
 
  private:
   void do_linear(const LinearArgs& args) override;                         // ref_linear.cc

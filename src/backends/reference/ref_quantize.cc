@@ -15,6 +15,7 @@ namespace {
 // is finite.
 float scale_of(float largest, float most) {
   if (!(largest > 0)) return 1.0f;
+  if (std::isinf(largest)) return largest;
   int exponent = 0;
   const float share = std::frexp(std::max(largest / most, std::numeric_limits<float>::min()), &exponent);  // 0.5 to 1
   return std::ldexp(1.0f, share > 0.5f ? exponent : exponent - 1);
@@ -64,7 +65,7 @@ void RefOps<Real>::do_merge_lora(const MergeLoraArgs& args) {
   }
 }
 
-// Fronts change no result but for its rounding, and this back-end multiplies nothing in e4m3.
+// This back-end multiplies nothing in e4m3, so that no layer takes columns of its front.
 template <class Real>
 void RefOps<Real>::do_fold_lora(const FoldLoraArgs& args) {
   check(!args.lora.defined(), ErrorCode::unsupported, "[fold_lora] the back-end reference has adapters in f32 alone");

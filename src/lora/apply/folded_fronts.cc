@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/finally.h"
+
 namespace fx {
 namespace {
 
@@ -36,7 +38,7 @@ void FoldedFronts::begin() {
 
 void FoldedFronts::write(size_t slot, const LoraOperand& operand, const SlotParts& parts) {
   contents_[slot].reset();
-  written_.push_back(slot);
+  written_.emplace_back(slot, parts);
   const Param& param = weight(slot);
   const auto at = static_cast<int64_t>(slot);
   ops_.fold_lora({.lora = parts.empty() ? LoraOperand() : operand,
@@ -46,7 +48,6 @@ void FoldedFronts::write(size_t slot, const LoraOperand& operand, const SlotPart
                   .column_scale = param.column_scale,
                   .room = parts.empty() ? Tensor() : rooms_.tensor().slice(0, at, at + 1),
                   .reach = parts.empty() ? Tensor() : reaches_.tensor().slice(0, at, at + 1)});
-  contents_[slot] = parts;
 }
 
 bool FoldedFronts::finish(const AdapterSet& adapters) {
@@ -57,14 +58,13 @@ bool FoldedFronts::finish(const AdapterSet& adapters) {
   runtime.copy(rooms.data(), rooms_.tensor().raw(), rooms.size() * sizeof(float), CopyKind::device_to_host);
   runtime.copy(reaches.data(), reaches_.tensor().raw(), reaches.size() * sizeof(int32_t), CopyKind::device_to_host);
   runtime.synchronize();
-  bool fits = true;
-  for (const size_t slot : written_) fits = fits && rooms[slot] >= kLeastRoom;
-  if (fits) adapters_ = adapters;
-  for (const size_t slot : written_) {
+  if (std::ranges::any_of(written_, [&](const auto& each) { return rooms[each.first] < kLeastRoom; })) return false;
+  adapters_ = adapters;
+  for (auto& [slot, parts] : written_) {
     reach_[slot] = reaches[slot];
-    if (!fits) contents_[slot].reset();
+    contents_[slot] = std::move(parts);
   }
-  return fits;
+  return true;
 }
 
 int64_t FoldedFronts::columns_at(size_t slot, int level) const {
@@ -98,18 +98,12 @@ bool FoldedFronts::slots_have_memory() const {
 
 void FoldedFronts::with_other_columns(const std::function<void()>& work) {
   const int now = used_;
-  const auto back = [&] { use_level(now); };
-  for (int level = 0; any_ && level <= kLevels; ++level) {
+  const Finally back([&] { use_level(now); });
+  for (int level = 0; level <= kLevels; ++level) {
     if (level == now || (level == 0 && slots_have_memory())) continue;
     use_level(level);
-    try {
-      work();
-    } catch (...) {
-      back();
-      throw;
-    }
+    work();
   }
-  back();
 }
 
 }  // namespace fx

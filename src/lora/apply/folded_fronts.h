@@ -15,6 +15,7 @@ class FoldedFronts {
   // Both must outlive it. Layers whose weight has no front are left alone.
   FoldedFronts(Ops& ops, const AdapterTarget& target);
 
+  bool any() const { return any_; }
   bool has(size_t slot) const { return weight(slot).front.defined(); }
   // Whether these ranks have room there; how large values are is known when they are folded.
   bool has_room(size_t slot, const SlotParts& parts) const;
@@ -49,7 +50,7 @@ class FoldedFronts {
   SlotContents contents_;
   std::vector<int64_t> reach_;  // columns, from the last, that have an effect
   AdapterSet adapters_;         // to which the contents point
-  std::vector<size_t> written_;
+  std::vector<std::pair<size_t, SlotParts>> written_;  // since `begin`
   bool any_ = false;  // a layer has a front
   int used_ = 0;      // level
 };

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "core/error.h"
+#include "core/finally.h"
 
 namespace fx {
 namespace {
@@ -190,17 +191,12 @@ void HotSwap::synchronize() {
 }
 
 void HotSwap::with_other_arrangements(const std::function<void()>& work) {
-  const std::lock_guard lock(next_mutex_);
-  fronts_.with_other_columns(work);
+  if (fronts_.any()) fronts_.with_other_columns(work);
   if (!weights_.two_sets()) return;
+  const std::lock_guard lock(next_mutex_);
+  const Finally back([&] { target().exchange_weight_sets(); });
   target().exchange_weight_sets();
-  try {
-    work();
-  } catch (...) {
-    target().exchange_weight_sets();
-    throw;
-  }
-  target().exchange_weight_sets();
+  work();
 }
 
 std::vector<int> HotSwap::phases(int steps) const {

@@ -101,9 +101,9 @@ class HotSwap {
   // has changed. On the engine's thread, between two steps.
   SwapReport enter_step(int step, int steps);
 
-  // Runs `work` in each other arrangement that a swap may bring without new memory, whatever lies there now: while layers read
-  // the other set of weights, or take other columns of their fronts. To record a step with it. On the engine's thread; other
-  // threads' merging waits.
+  // Runs `work` in each other arrangement that a swap of adapters which layers carry may bring, whatever lies there now: while
+  // layers read the other set of weights, or take other columns of their fronts. To record a step with it. On the engine's
+  // thread; other threads' merging waits.
   void with_other_arrangements(const std::function<void()>& work);
 
   // Makes room for the largest of these sets in every slot at once, so that no later publish of any of them changes

@@ -37,8 +37,8 @@ class Flux {
   const FluxConfig& config() const { return config_; }
   const ModelTypes& types() const { return store_->types(); }
 
-  // What a recorded forward pass knows of the adapters: which layers add theirs, where these lie, and which set of weights
-  // carries the others. While it is the same, a recording is valid.
+  // What a recorded forward pass knows of the adapters: which layers add theirs, where these lie, how many columns of fronts
+  // layers take, and which set of weights carries the others. While it is the same, a recording is valid.
   uint64_t step_signature() const;
   // The same of `prepare`.
   uint64_t prepare_signature() const;
