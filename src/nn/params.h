@@ -33,9 +33,9 @@ struct Param {
   Tensor down;    // (E, columns) e4m3: and their other half (FoldLoraArgs),
   Tensor column_scale;  // (E) f32: and how they are divided
 
-  // The bound of a row's magnitudes in e4m3. An adapter's columns of B may be much larger than the weight's
-  // where both have one scale, so the front needs room above: 2^5 of it and more. The weight pays with what falls below the smallest
-  // normal number, 2^-6: of rows whose rms is a tenth of their largest magnitude, values below a hundredth of the rms, which
+  // The bound of a row's magnitudes in e4m3. An adapter's columns of B may be much larger than the weight's where both have
+  // one scale, so the front needs room above: 2^5 of it and more. The weight pays with what falls below the smallest normal
+  // number, 2^-6: of rows whose rms is a tenth of their largest magnitude, values below a hundredth of the rms, which
   // lose a thousandth of it at most, where rounding to e4m3 costs all others three hundredths.
   float largest() const { return front.defined() ? 448.0f / 32 : 448.0f; }
   // What adapters are merged into; of a weight with a master, the tensor itself may be exchanged by another thread at any time.

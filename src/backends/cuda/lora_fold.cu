@@ -5,8 +5,8 @@
 // How the scales are chosen. The products add t8 * w8, times the scales of row and channel, for each rank r, where
 //   t8 = scale * (x8 . a[r]) / c[r],   w8 = b[n, r] * c[r] / weight_scale[n],
 // and both must stay below 448 and mostly above 2^-6, the smallest normal number. x8, the row in e4m3, has an rms of 5 to
-// 125 (its largest magnitude is 224 to 448), so x8 . a[r] is about that times |a[r]|. With c = 8 |scale| |a[r]|, t8 is 0.6 to 16 and
-// reaches 448 only where the row lies along a[r]: within 45 degrees at a depth of 3072, as |x8| is 7000 at most. w8 is then
+// 125 (its largest magnitude is 224 to 448), so x8 . a[r] is about that times |a[r]|. With c = 8 |scale| |a[r]|, t8 is 0.6
+// to 16 and reaches 448 only where the row lies along a[r]: within 45 degrees at a depth of 3072, as |x8| is 7000 at most. w8 is then
 // 8 |dW[n]| / weight_scale[n] for the difference dW that the rank makes; weights with a front are scaled so (Param::largest)
 // that |W[n]| / weight_scale[n] is 100 to 200 at that depth: 0.005 of it spread over 32 ranks makes 1.5, 0.3 of it in one
 // rank 480, with larger elements here and there. Those bound c by 448 / max |w8 / c|, and `room`, which is c / (|scale|

@@ -194,8 +194,8 @@ void HotSwap::with_other_arrangements(const std::function<void()>& work) {
   if (fronts_.any()) fronts_.with_other_columns(work);
   if (!weights_.two_sets()) return;
   const std::lock_guard lock(next_mutex_);
-  const Finally back([&] { target().exchange_weight_sets(); });
   target().exchange_weight_sets();
+  const Finally back([&] { target().exchange_weight_sets(); });
   work();
 }
 
