@@ -14,9 +14,13 @@ def _luminance(image: np.ndarray) -> np.ndarray:
 
 
 def pixel(image: np.ndarray) -> bool:
-    """Much of the change between neighbours lies on the borders of the cells (plain pictures: at most 0.32)."""
-    across = np.abs(np.diff(image, axis=1)).sum((0, 2))
-    down = np.abs(np.diff(image, axis=0)).sum((1, 2))
+    """Much of the change between neighbours lies on the borders of the cells (plain pictures: at most 0.25 in 98 of 100). One level is
+    no change: rounding to bytes leaves it in flat areas, and a decoder in bf16 leaves more of it than one in f32."""
+    def change(axis: int) -> np.ndarray:
+        steps = np.abs(np.diff(image, axis=axis))
+        return np.where(steps > 1, steps, 0).sum((1 - axis, 2))
+
+    across, down = change(1), change(0)
     on_border = (np.arange(across.size) + 1) % PIXEL_CELL == 0
     total = across.sum() + down.sum()
     return (across[on_border].sum() + down[on_border].sum()) / max(total, 1) > 0.36
