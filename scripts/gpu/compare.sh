@@ -2,7 +2,8 @@
 # The published recipe and fluxswap in turns, on a machine with a GPU.
 #   scripts/gpu/compare.sh [ARGUMENTS of tools/gpu/in_turns.py, then of recipe_run.py]
 # Tables and numbers go to $OUT (default: out). FLUXSWAP is the program (default as in parity.sh); BENCH its benchmark's arguments,
-# empty to measure the recipe alone. SECONDS_IN_ALL is the time for everything (default 580).
+# empty to measure the recipe alone. Give both sides one model (BENCH="bench image --model FOLDER ..." and --model FOLDER): at the limit
+# of power, weights decide how fast products go. SECONDS_IN_ALL is the time for everything (default 580).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/gpu/common.sh

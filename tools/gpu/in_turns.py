@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 
+from gpu_clocks import Clocks
+
 START = time.time()
 HERE = pathlib.Path(__file__).resolve().parent
 QUERY = "name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw,clocks_event_reasons.active"
@@ -144,6 +146,7 @@ def main():
     report = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "bench": options.bench,
               "gpu_before": gpu_state(), "modes": {}}
     say("gpu:", report["gpu_before"])
+    clocks = Clocks()
     with open(options.out / "recipe.log", "w") as log:
         for mode in options.modes:
             if time.time() > deadline - 30:
@@ -156,7 +159,9 @@ def main():
                 report["modes"][mode] = {"error": str(problem)}
             report["gpu_after"] = gpu_state()
             (options.out / "in_turns.json").write_text(json.dumps(report, indent=1))
-    text = "\n".join([f"date: {report['date']}", f"gpu before: {report['gpu_before']}", f"gpu after: {report.get('gpu_after')}", "",
+    report["clocks"] = clocks.summary()
+    (options.out / "in_turns.json").write_text(json.dumps(report, indent=1))
+    text = "\n".join([f"date: {report['date']}", f"clocks: {report['clocks']}", f"gpu before: {report['gpu_before']}", f"gpu after: {report.get('gpu_after')}", "",
                       table(report["modes"])])
     (options.out / "in_turns.md").write_text(text)
     print(text)

@@ -1,5 +1,7 @@
 """The published recipe on one GPU, kept alive for measurements: FLUX.1 [dev]'s shape with random weights, diffusers, PEFT adapters.
 
+Give it the model that the other side has (--model): at the limit of power the numbers in a product decide how fast it goes.
+
 Modes: `eager` (bf16 with an adapter, nothing compiled), `compiled` (bf16, compiled, hot-swapped adapters), `all` (FP8 as well).
 Attention is cuDNN's in the latter two. Reads commands from standard input, one a line, and answers each with one line of JSON:
 
@@ -13,6 +15,7 @@ image, which compiles. `--images N` needs no commands: N images, a swap, N image
 
 import argparse
 import json
+import pathlib
 import sys
 import time
 
@@ -21,6 +24,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeli
 
 import fp8_recipe
 import random_flux
+from diffusers_side import load_pipeline
 from random_adapters import ATTENTION, BLOCK_LINEARS, random_adapter
 from tiny_configs import scheduler_config
 
@@ -40,23 +44,31 @@ def timed(function, *arguments):
     return time.perf_counter() - start
 
 
+def random_pipeline(shape, device):
+    """With the weights that torch begins training with."""
+    spec = random_flux.SHAPES[shape]
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device(device):
+        transformer = FluxTransformer2DModel.from_config(spec["transformer"]).eval()
+        vae = AutoencoderKL.from_config(spec["vae"]).eval()
+    torch.set_default_dtype(torch.float32)
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler_config(True, 3.0))
+    pipe = FluxPipeline(scheduler=scheduler, vae=vae, text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None,
+                        transformer=transformer)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
 class Recipe:
     def __init__(self, options):
         self.options, self.device = options, options.device
         self.mode = MODES[options.mode]
-        spec = random_flux.SHAPES[options.shape]
         torch.manual_seed(0)
-        torch.set_default_dtype(torch.bfloat16)
-        with torch.device(self.device):
-            transformer = FluxTransformer2DModel.from_config(spec["transformer"]).eval()
-            vae = AutoencoderKL.from_config(spec["vae"]).eval()
-            self.embeddings = {"prompt_embeds": torch.randn(1, 512, transformer.config.joint_attention_dim),
-                               "pooled_prompt_embeds": torch.randn(1, transformer.config.pooled_projection_dim)}
-        torch.set_default_dtype(torch.float32)
-        scheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler_config(True, 3.0))
-        self.pipe = FluxPipeline(scheduler=scheduler, vae=vae, text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None,
-                                 transformer=transformer)
-        self.pipe.set_progress_bar_config(disable=True)
+        self.pipe = load_pipeline(options.model, self.device) if options.model else random_pipeline(options.shape, self.device)
+        transformer = self.pipe.transformer
+        sizes = {"prompt_embeds": (1, 512, transformer.config.joint_attention_dim),
+                 "pooled_prompt_embeds": (1, transformer.config.pooled_projection_dim)}
+        self.embeddings = {name: torch.randn(size, device=self.device, dtype=torch.bfloat16) for name, size in sizes.items()}
         # Two adapters of different rank and reach, as files on the host: a swap includes the way to the GPU.
         self.states = [random_adapter(transformer, BLOCK_LINEARS, 32, 1, self.device), random_adapter(transformer, ATTENTION, 16, 2, self.device)]
         self.active = 0
@@ -122,6 +134,7 @@ def serve(recipe, commands):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mode", choices=MODES, default="all", help="which optimisations (default all)")
+    parser.add_argument("--model", type=pathlib.Path, help="folder that random_flux.py wrote; without it, random weights of --shape")
     parser.add_argument("--shape", choices=random_flux.SHAPES, default="flux-dev")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=1024, help="of the square picture (default 1024)")
