@@ -39,6 +39,7 @@ struct BenchRow {
   bool recorded = true;         // steps are one launch each
   bool fused_attention = true;  // else two products around a softmax
   bool e4m3_attention = false;
+  bool e4m3_modulation = false;
   BenchAdapter adapter = BenchAdapter::given_rank;
   bool merged = false;    // the adapter is in the weights
   bool reserved = false;  // room for the largest rank, whatever the adapter's

@@ -24,6 +24,7 @@ std::unique_ptr<Engine> make_engine(const BenchOptions& options, const BenchRow&
                                  .masters = row.merged,
                                  .weight_sets = row.merged && row.reserved ? 2 : 1,
                                  .e4m3_attention = row.e4m3_attention,
+                                 .e4m3_modulation = row.e4m3_modulation,
                                  .lora_ranks = row.reserved ? kLargestRank : 0});
   auto engine = std::make_unique<Engine>(std::move(ops), std::move(model));
   if (row.reserved) engine->reserve_rank(kLargestRank);

@@ -21,6 +21,7 @@ struct EngineOptions {
   std::string precision = "auto";  // auto, f32, bf16, fp8
   std::string adapter_mode = "auto";  // auto, merged, unmerged
   std::string attention = "auto";     // auto, bf16, e4m3
+  std::string modulation = "auto";    // auto, bf16, e4m3
   int max_rank = 0;                   // room that is reserved for unmerged adapters
   bool reference = false;          // the reference back-end, to compare with
   int threads = 0;

@@ -54,6 +54,7 @@ std::optional<bool> choice(const std::string& word, const std::string& yes) {
 WantedModel wanted_model(const EngineOptions& options) {
   WantedModel wanted{.masters = choice(options.adapter_mode, "merged"),
                      .e4m3_attention = choice(options.attention, "e4m3"),
+                     .e4m3_modulation = choice(options.modulation, "e4m3"),
                      .lora_ranks = options.max_rank > 0 ? std::optional<int64_t>(options.max_rank) : std::nullopt};
   for (const Precision precision : {Precision::f32, Precision::bf16, Precision::fp8}) {
     if (options.precision == name(precision)) wanted.precision = precision;

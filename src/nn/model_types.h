@@ -56,14 +56,14 @@ struct ModelTypes {
     const DType dtype = precision == Precision::f32 ? DType::f32 : DType::bf16;
     return {dtype, dtype, dtype};
   }
-  // `masters`: memory for merged adapters is there. Without them memory is short, and modulation is e4m3 as well.
-  static ModelTypes transformer(Precision precision, bool masters) {
+  // `e4m3_modulation` is for fp8, where memory is short: in FLUX.1 it saves 3 GiB, and errs as much as all block linears do.
+  static ModelTypes transformer(Precision precision, bool masters, bool e4m3_modulation) {
     ModelTypes types = plain_of(precision);
     if (precision == Precision::f32) return types;
     types.masters = masters;
     if (precision == Precision::fp8) {
       types.block_linear = DType::f8_e4m3;
-      if (!masters) types.modulation = DType::f8_e4m3;
+      if (e4m3_modulation) types.modulation = DType::f8_e4m3;
     }
     return types;
   }

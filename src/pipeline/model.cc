@@ -31,7 +31,7 @@ void check_vocabulary(const Tokenizer& tokenizer, int64_t rows, const std::files
 }  // namespace
 
 ModelTypes transformer_types(const Ops& ops, const ModelOptions& options) {
-  ModelTypes types = ModelTypes::transformer(options.precision, options.masters);
+  ModelTypes types = ModelTypes::transformer(options.precision, options.masters, options.e4m3_modulation);
   types.weight_sets = options.weight_sets;
   types.e4m3_attention = options.e4m3_attention;
   if (ops.multiplies_in(DType::f8_e4m3)) types.lora_ranks = options.lora_ranks;

@@ -21,6 +21,7 @@ struct ModelOptions {
   bool masters = false;         // keep what adapters are merged from, besides quantised or merged weights
   int weight_sets = 1;          // see ModelTypes
   bool e4m3_attention = false;  // see ModelTypes
+  bool e4m3_modulation = false;  // see ModelTypes; of no effect but in fp8
   int64_t lora_ranks = 0;       // see ModelTypes; nothing where it says that there is no front, or the device has no use for it
   // Bytes of `total` that have been read.
   std::function<void(size_t bytes, size_t total)> progress;

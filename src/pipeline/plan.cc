@@ -58,6 +58,7 @@ void check_precision(Precision precision, Ops& ops) {
 // What to do about it, in words.
 std::string what_fits(const ModelConfigs& configs, const Ops& ops, ModelOptions options, size_t available) {
   options.masters = false;
+  options.e4m3_modulation = true;
   for (const Precision precision : {Precision::bf16, Precision::fp8}) {
     options.precision = precision;
     if (fits(configs, ops, options, available)) {
@@ -79,13 +80,16 @@ ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel
   ModelOptions options{.precision = wanted.precision.value_or(choose_precision(configs, ops))};
   check_precision(options.precision, ops);
   if (options.precision == Precision::f32) return options;
-  options.e4m3_attention = wanted.e4m3_attention.value_or(options.precision == Precision::fp8);
+  const bool fp8 = options.precision == Precision::fp8;
+  options.e4m3_attention = wanted.e4m3_attention.value_or(fp8);
+  options.e4m3_modulation = fp8 && wanted.e4m3_modulation.value_or(false);
   options.masters = true;
   options.masters = wanted.masters.value_or(fits(configs, ops, options, available));
   // The next adapter is merged while a picture runs, if there is memory for that too.
   options.weight_sets = 2;
   if (!options.masters || !fits(configs, ops, options, available)) options.weight_sets = 1;
   if (!options.masters) options.lora_ranks = wanted.lora_ranks.value_or(kUsualRank);
+  if (fp8 && !wanted.e4m3_modulation) options.e4m3_modulation = !fits(configs, ops, options, available);
   if (!wanted.lora_ranks && !fits(configs, ops, options, available)) options.lora_ranks = 0;
   check(fits(configs, ops, options, available), ErrorCode::out_of_memory,
         "{} in {}{} needs {:.1f} GiB and {:.1f} GiB are free on {}; {}", configs.name, name(options.precision),

@@ -12,6 +12,7 @@ struct WantedModel {
   std::optional<Precision> precision;
   std::optional<bool> masters;         // merged adapters: no cost per step, and twice the memory for the weights
   std::optional<bool> e4m3_attention;
+  std::optional<bool> e4m3_modulation;  // in fp8: half the memory for these layers, about 1.5 times the error of a picture
   std::optional<int64_t> lora_ranks;   // up to this rank, unmerged adapters join the products of fp8 layers
 };
 
@@ -20,7 +21,8 @@ size_t weight_bytes(const ModelConfigs& configs, const Ops& ops, const ModelOpti
 
 // Precision: f32 where the device computes in nothing else; fp8 for a transformer of a billion parameters or more on a
 // device that multiplies in e4m3; else bf16. Masters where there is room for them, with two
-// sets of weights where there is room for those; without them, room in the weights for adapters up to rank 64. e4m3 attention with fp8.
+// sets of weights where there is room for those; without them, room in the weights for adapters up to rank 64. e4m3 attention with fp8, and e4m3
+// modulation where fp8 would not fit without it.
 // Throws out_of_memory, naming what would fit, when the model does not fit the device, and unsupported for a precision
 // that it does not compute in.
 ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel& wanted);

@@ -60,9 +60,11 @@ ModelConfigs large() {
   return configs;
 }
 
-size_t need(const ModelConfigs& configs, Precision precision, bool masters, int sets = 1) {
-  return weight_bytes(configs, hopper(), {.precision = precision, .masters = masters, .weight_sets = sets}) + kBeside;
+size_t need(const ModelConfigs& configs, const ModelOptions& options) {
+  return weight_bytes(configs, hopper(), options) + kBeside;
 }
+
+constexpr Precision kFp8 = Precision::fp8;
 
 TEST(WeightBytes, CountsWhatIsStored) {
   const ModelConfigs configs = small();
@@ -85,6 +87,9 @@ TEST(WeightBytes, CountsWhatIsStored) {
   EXPECT_EQ(weight_bytes(configs, ampere(), beside), weight_bytes(configs, ampere(), {.precision = Precision::fp8}))
       << "no products that would take them along";
   EXPECT_LT(weight_bytes(configs, device, {.precision = Precision::fp8}), bf16);
+  EXPECT_LT(weight_bytes(configs, device, {.precision = Precision::fp8, .e4m3_modulation = true}),
+            weight_bytes(configs, device, {.precision = Precision::fp8}));
+  EXPECT_EQ(weight_bytes(configs, device, {.precision = Precision::bf16, .e4m3_modulation = true}), bf16);
 }
 
 TEST(PlanModel, TakesF32WhereNothingElseIsThere) {
@@ -120,9 +125,9 @@ TEST(PlanModel, ChoosesThePrecisionBySizeAndMatrixUnits) {
 
 TEST(PlanModel, KeepsMastersWhereThereIsRoom) {
   const ModelConfigs configs = large();
-  const size_t with = need(configs, Precision::fp8, true), without = need(configs, Precision::fp8, false);
+  const size_t with = need(configs, {.precision = kFp8, .masters = true}), without = need(configs, {.precision = kFp8, .e4m3_modulation = true});
   ASSERT_LT(without, with);
-  const size_t twice = need(configs, Precision::fp8, true, 2);
+  const size_t twice = need(configs, {.precision = kFp8, .masters = true, .weight_sets = 2});
   ASSERT_LT(with, twice);
   Device roomy = hopper(with), tight = hopper(with - 1), least = hopper(without), roomiest = hopper(twice);
   EXPECT_EQ(plan_model(configs, roomiest, {}).weight_sets, 2);
@@ -139,20 +144,40 @@ TEST(PlanModel, KeepsMastersWhereThereIsRoom) {
   EXPECT_FALSE(plan_model(configs, least, {}).masters);
 }
 
+TEST(PlanModel, RoundsModulationWhereMemoryIsShort) {
+  const ModelConfigs configs = large();
+  const size_t exact = need(configs, {.precision = kFp8, .lora_ranks = 64}), rounded = need(configs, {.precision = kFp8, .e4m3_modulation = true, .lora_ranks = 64});
+  ASSERT_LT(rounded, exact);
+  Device roomy = hopper(exact), tight = hopper(exact - 1);
+  const WantedModel unmerged{.masters = false};
+  EXPECT_FALSE(plan_model(configs, roomy, unmerged).e4m3_modulation);
+  const ModelOptions options = plan_model(configs, tight, unmerged);
+  EXPECT_TRUE(options.e4m3_modulation);
+  EXPECT_EQ(options.lora_ranks, 64) << "what modulation gives up is enough";
+  EXPECT_TRUE(plan_model(configs, roomy, {.masters = false, .e4m3_modulation = true}).e4m3_modulation);
+  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight, {.masters = false, .e4m3_modulation = false, .lora_ranks = 64}); });
+
+  Device plenty = hopper();
+  EXPECT_FALSE(plan_model(configs, plenty, {}).e4m3_modulation) << "beside masters";
+  EXPECT_TRUE(plan_model(configs, plenty, {.e4m3_modulation = true}).e4m3_modulation);
+  EXPECT_FALSE(plan_model(configs, plenty, {.precision = Precision::bf16, .e4m3_modulation = true}).e4m3_modulation);
+}
+
 TEST(PlanModel, SaysWhatWouldFit) {
   const ModelConfigs configs = large();
-  Device tight = hopper(need(configs, Precision::fp8, true) - 1);
+  Device tight = hopper(need(configs, {.precision = kFp8, .masters = true, .e4m3_modulation = true}) - 1);
   std::string text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight, {.masters = true}); });
   EXPECT_THAT(text, HasSubstr("large in fp8 with merged adapters needs"));
   EXPECT_THAT(text, HasSubstr("GiB are free on a device"));
   EXPECT_THAT(text, HasSubstr("precision bf16 with unmerged adapters would fit"));
 
-  Device small_device = hopper(need(configs, Precision::fp8, false));
+  const size_t least = need(configs, {.precision = kFp8, .e4m3_modulation = true});
+  Device small_device = hopper(least);
   text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, small_device, {.precision = Precision::bf16}); });
   EXPECT_THAT(text, HasSubstr("large in bf16 needs"));
   EXPECT_THAT(text, HasSubstr("precision fp8 with unmerged adapters would fit"));
 
-  Device smaller = hopper(need(configs, Precision::fp8, false) - 1);
+  Device smaller = hopper(least - 1);
   text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, smaller, {}); });
   EXPECT_THAT(text, HasSubstr("no precision would fit; compute on the cpu"));
 }

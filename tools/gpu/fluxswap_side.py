@@ -22,6 +22,7 @@ MODES = {
     "unmerged": ["--adapter-mode", "unmerged"],
     "folded": ["--adapter-mode", "unmerged", "--max-rank", "128"],  # within the products of fp8 layers
     "bf16attention": ["--attention", "bf16"],
+    "e4m3modulation": ["--modulation", "e4m3"],
 }
 FAILURES_TO_STOP = 2  # in a row; then the rest of that precision would fail as well, and time is dear
 OTHER_TIMESTEP = 0.25  # any other than TIMESTEP
