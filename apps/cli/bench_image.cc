@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-const std::vector<BenchColumn> kColumns = {{"name", "row", 17},
+const std::vector<BenchColumn> kColumns = {{"name", "row", 21},
                                            {"precision", "type", 5},
                                            {"attention", "attention", 9},
                                            {"image_seconds", "s/image", 9, 4},

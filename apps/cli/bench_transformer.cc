@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-const std::vector<BenchColumn> kColumns = {{"name", "row", 17},
+const std::vector<BenchColumn> kColumns = {{"name", "row", 21},
                                            {"precision", "type", 5},
                                            {"attention", "attention", 9},
                                            {"replayed_seconds_median", "ms/step, replayed", 17, 3, 1e-3},

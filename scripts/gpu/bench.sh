@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # fluxswap bench on a machine with a GPU, with random weights of FLUX.1's sizes.
 #   scripts/gpu/bench.sh [SECTION...]      image swap transformer sizes load; default: all
-# Tables go to standard output and $OUT/bench.txt, each row as a line of JSON to $OUT/bench.jsonl (default OUT: out), with the
-# clocks before and after each run. FLUXSWAP is the program (default build/gpu/fluxswap, as scripts/gpu/pack.sh collects it),
+# Tables go to standard output and $OUT/bench.txt, with the clocks under load, and each row as a line of JSON to $OUT/bench.jsonl (default
+# OUT: out). FLUXSWAP is the program (default build/gpu/fluxswap, as scripts/gpu/pack.sh collects it),
 # ROWS the rows of `image` (default: all), IMAGES the pictures of each row (default 10), SWAPS the changes of adapters (default 100),
 # MAX_SECONDS the limit of each run (default 300), SHAPE another shape (tiny, to try this script). The exit status is 1 if any run
 # failed. MODEL, a diffusers folder of FLUX.1's sizes (tools/gpu/random_flux.py writes one), takes the place of random weights where sections
@@ -20,22 +20,17 @@ mkdir -p "$out"
 [ -x "$program" ] || { echo "bench: $program is missing; run scripts/gpu/pack.sh first, or set FLUXSWAP" >&2; exit 2; }
 
 say() { echo "$*" | tee -a "$out/bench.txt"; }
-note_clocks() {
-  printf '{"clocks": "%s", "when": "%s", "run": "%s"}\n' "$(describe_clocks)" "$1" "$2" >>"$out/bench.jsonl"
-}
 
 # measure SHAPE COMMAND ARGUMENTS...: a run of `fluxswap bench`.
 measure() {
   local start=$SECONDS status=0 shape=${SHAPE:-$1} weights
   shift
   if [ -n "${MODEL:-}" ] && [ "$shape" = flux-dev ]; then weights=(--model "$MODEL"); else weights=(--random-weights --shape "$shape"); fi
-  note_clocks before "$*"
-  timeout "$limit" "$program" bench "$@" "${weights[@]}" --log "$out/bench.jsonl" 2>&1 </dev/null |
+  python3 tools/gpu/gpu_clocks.py timeout "$limit" "$program" bench "$@" "${weights[@]}" --log "$out/bench.jsonl" 2>&1 </dev/null |
     tee -a "$out/bench.txt"
   status=${PIPESTATUS[0]}
-  note_clocks after "$*"
   [ "$status" -eq 0 ] || failed=1
-  say "bench $*: status $status, $((SECONDS - start)) s; clocks: $(describe_clocks)"
+  say "bench $*: status $status, $((SECONDS - start)) s"
   say ""
 }
 
@@ -49,7 +44,7 @@ section() {
       measure flux-dev image --images "$images" \
         --rows fp8,fp8-merged,fp8-e4m3,fp8-swap,fp8-merged-no-adapter
       measure flux-dev image --images "$images" \
-        --rows fp8-unmerged,fp8-unmerged-128,fp8-unmerged-bf16,fp8-unmerged-swap,fp8-no-adapter
+        --rows fp8-unmerged,fp8-unmerged-128,fp8-unmerged-bf16,fp8-unmerged-swap,fp8-unmerged-small,fp8-no-adapter
       ;;
     swap) measure flux-dev swap --swaps "${SWAPS:-100}" --steps 4 ;;
     transformer) measure flux-dev transformer --rows $fast,fp8-unmerged,bf16-merged --images 3 --profile ;;

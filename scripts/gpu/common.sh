@@ -17,10 +17,3 @@ describe_gpu() {
   command -v nvidia-smi >/dev/null || { echo none; return; }
   nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>&1 | head -n 1
 }
-
-# "1980 MHz, 2619 MHz, 310.5 W, 54, Not Active": clocks of processor and memory, power, temperature, whether power limits them.
-describe_clocks() {
-  command -v nvidia-smi >/dev/null || { echo none; return; }
-  nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.draw,temperature.gpu,clocks_event_reasons.sw_power_cap \
-    --format=csv,noheader 2>&1 | head -n 1
-}

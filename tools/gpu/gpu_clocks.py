@@ -1,7 +1,11 @@
-"""What clocks a GPU runs at under load. Asked after a run it says what it could; a card at its limit of power runs slower. Library only."""
+"""What clocks a GPU runs at under load. Asked after a run it says what it could; a card at its limit of power runs slower.
+
+    python gpu_clocks.py COMMAND...        runs it, and says so on its last line; the exit status is the command's
+"""
 
 import statistics
 import subprocess
+import sys
 import threading
 
 QUERY = "clocks.sm,power.draw.instant,clocks_event_reasons.sw_power_cap"
@@ -39,3 +43,14 @@ class Clocks:
             return "not known"
         clock, power = statistics.median(s[0] for s in busy), statistics.median(s[1] for s in busy)
         return f"{clock:.0f} MHz at {power:.0f} W, at the limit of power in {100 * sum(s[2] for s in busy) / len(busy):.0f} % of {len(busy)} busy samples"
+
+
+def main():
+    clocks = Clocks()
+    status = subprocess.run(sys.argv[1:]).returncode
+    print("clocks under load:", clocks.summary(), flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
