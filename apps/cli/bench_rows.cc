@@ -104,6 +104,7 @@ BenchRow as_run(const BenchRow& row, const BenchOptions& options, Ops& ops) {
         options.engine.precision, ops.runtime().device_name(), bf16 ? "f32, bf16" : "f32");
   if (!can) run.precision = bf16 ? Precision::bf16 : Precision::f32;
   run.e4m3_attention = run.e4m3_attention && run.precision != Precision::f32 && ops.multiplies_in(DType::f8_e4m3);
+  run.e4m3_modulation = run.e4m3_modulation && run.precision == Precision::fp8;
   run.recorded = run.recorded && ops.runtime().records();
   return run;
 }

@@ -121,6 +121,7 @@ nlohmann::json BenchSession::row_json() const {
           {"attention", row_.e4m3_attention    ? "e4m3"
                         : row_.fused_attention ? "fused"
                                                : "plain"},
+          {"e4m3_modulation", row_.e4m3_modulation},
           {"recorded", row_.recorded},
           {"adapter_rank", row_.adapter == BenchAdapter::none ? 0 : rank_},
           {"merged", row_.adapter != BenchAdapter::none && row_.merged}};

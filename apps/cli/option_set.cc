@@ -92,7 +92,9 @@ void OptionSet::engine(EngineOptions& target) {
        "merged where memory allows)",
        target.adapter_mode, {"auto", "merged", "unmerged"});
   word("--attention", "on a GPU: its precision (default auto: e4m3 with fp8)", target.attention, {"auto", "bf16", "e4m3"});
-  word("--modulation", "with fp8: its weights; in e4m3 they take 3 GB less in FLUX.1, and pictures are less exact (default auto: e4m3 where memory is short)",
+  word("--modulation",
+       "with fp8: its weights, which in e4m3 take 3 GB less in FLUX.1 and make pictures less exact (default auto: e4m3 where "
+       "memory is short)",
        target.modulation, {"auto", "bf16", "e4m3"});
   integer(
       "--max-rank",

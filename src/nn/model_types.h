@@ -56,7 +56,7 @@ struct ModelTypes {
     const DType dtype = precision == Precision::f32 ? DType::f32 : DType::bf16;
     return {dtype, dtype, dtype};
   }
-  // `e4m3_modulation` is for fp8, where memory is short: in FLUX.1 it saves 3 GiB, and errs as much as all block linears do.
+  // `e4m3_modulation` is for fp8, where memory is short: in FLUX.1 it saves 3 GiB, and rounds what acts on every row.
   static ModelTypes transformer(Precision precision, bool masters, bool e4m3_modulation) {
     ModelTypes types = plain_of(precision);
     if (precision == Precision::f32) return types;

@@ -58,11 +58,13 @@ void check_precision(Precision precision, Ops& ops) {
 // What to do about it, in words.
 std::string what_fits(const ModelConfigs& configs, const Ops& ops, ModelOptions options, size_t available) {
   options.masters = false;
-  options.e4m3_modulation = true;
-  for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+  using Way = std::pair<Precision, bool>;  // with modulation in e4m3
+  for (const auto& [precision, rounded] : {Way{Precision::bf16, false}, {Precision::fp8, false}, {Precision::fp8, true}}) {
     options.precision = precision;
+    options.e4m3_modulation = rounded;
     if (fits(configs, ops, options, available)) {
-      return fmt::format("precision {} with unmerged adapters would fit", name(precision));
+      return fmt::format("precision {} with unmerged adapters{} would fit", name(precision),
+                         rounded ? " and modulation in e4m3" : "");
     }
   }
   return "no precision would fit; compute on the cpu";

@@ -12,7 +12,7 @@ struct WantedModel {
   std::optional<Precision> precision;
   std::optional<bool> masters;         // merged adapters: no cost per step, and twice the memory for the weights
   std::optional<bool> e4m3_attention;
-  std::optional<bool> e4m3_modulation;  // in fp8: half the memory for these layers, about 1.5 times the error of a picture
+  std::optional<bool> e4m3_modulation;  // in fp8: half the memory for these layers, less exact
   std::optional<int64_t> lora_ranks;   // up to this rank, unmerged adapters join the products of fp8 layers
 };
 

@@ -52,6 +52,13 @@ TEST_F(BenchTest, ImageHasARowForEachName) {
   EXPECT_EQ(logged, names);
 }
 
+TEST_F(BenchTest, RowsSayWhatTheDeviceDoes) {
+  const auto row = report("image", {"--rows", "fp8-unmerged-small", "--images", "1"}).at("rows").at(0);
+  EXPECT_EQ(row.at("precision"), "f32");
+  EXPECT_NE(row.at("attention"), "e4m3");
+  EXPECT_FALSE(row.at("e4m3_modulation"));
+}
+
 TEST_F(BenchTest, TableOfBatches) {
   const std::string out = expect_success(bench("image", {"--rows", "graph", "--images", "1", "--batch", "2"}));
   EXPECT_THAT(out, HasSubstr("bench image: tiny on "));

@@ -27,7 +27,7 @@ ModelOptions options_of(const std::string& way) {
   options.weight_sets = options.masters && !way_has(way, "one-set") ? 2 : 1;
   if (way_has(way, "folded")) options.lora_ranks = 128;
   options.e4m3_attention = options.precision == Precision::fp8;  // as plan_model has it
-  options.e4m3_modulation = !options.masters && options.lora_ranks == 0;
+  options.e4m3_modulation = !options.masters && options.lora_ranks == 0;  // so that each type is met without masters
   return options;
 }
 

@@ -175,6 +175,12 @@ TEST(PlanModel, SaysWhatWouldFit) {
   Device small_device = hopper(least);
   text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, small_device, {.precision = Precision::bf16}); });
   EXPECT_THAT(text, HasSubstr("large in bf16 needs"));
+  EXPECT_THAT(text, HasSubstr("precision fp8 with unmerged adapters and modulation in e4m3 would fit"));
+  const WantedModel exact{.precision = kFp8, .e4m3_modulation = false};
+  text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, small_device, exact); });
+  EXPECT_THAT(text, HasSubstr("precision fp8 with unmerged adapters and modulation in e4m3 would fit"));
+  Device middle = hopper(need(configs, {.precision = kFp8}));
+  text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, middle, {.precision = Precision::bf16}); });
   EXPECT_THAT(text, HasSubstr("precision fp8 with unmerged adapters would fit"));
 
   Device smaller = hopper(least - 1);

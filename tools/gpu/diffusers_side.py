@@ -50,13 +50,18 @@ def load_transformer(folder, device):
     return transformer.requires_grad_(False).eval()
 
 
-def load_pipeline(folder, device):
+def pipeline_of(scheduler, vae, transformer):
     """Without text encoders: embeddings are given."""
-    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.bfloat16, local_files_only=True).to(device)
-    pipe = FluxPipeline(scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"), vae=vae, text_encoder=None,
-                        tokenizer=None, text_encoder_2=None, tokenizer_2=None, transformer=load_transformer(folder / "transformer", device))
+    pipe = FluxPipeline(scheduler=scheduler, vae=vae, text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None,
+                        transformer=transformer)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def load_pipeline(folder, device):
+    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.bfloat16, local_files_only=True).to(device)
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+    return pipeline_of(scheduler, vae, load_transformer(folder / "transformer", device))
 
 
 class Diffusers:

@@ -20,11 +20,11 @@ import sys
 import time
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 
 import fp8_recipe
 import random_flux
-from diffusers_side import load_pipeline
+from diffusers_side import load_pipeline, pipeline_of
 from random_adapters import ATTENTION, BLOCK_LINEARS, random_adapter
 from tiny_configs import scheduler_config
 
@@ -52,11 +52,7 @@ def random_pipeline(shape, device):
         transformer = FluxTransformer2DModel.from_config(spec["transformer"]).eval()
         vae = AutoencoderKL.from_config(spec["vae"]).eval()
     torch.set_default_dtype(torch.float32)
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler_config(True, 3.0))
-    pipe = FluxPipeline(scheduler=scheduler, vae=vae, text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None,
-                        transformer=transformer)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return pipeline_of(FlowMatchEulerDiscreteScheduler.from_config(scheduler_config(True, 3.0)), vae, transformer)
 
 
 class Recipe:
