@@ -76,7 +76,10 @@ std::optional<fx::Precision> to_internal(Precision precision) {
 
 fx::Engine open(const EngineOptions& options, std::unique_ptr<fx::Ops> ops) {
   const fx::ModelOptions model = fx::plan_model(fx::read_model_configs(options.model), *ops,
-                                                {to_internal(options.precision), options.merged_adapters, {}});
+                                                {.precision = to_internal(options.precision),
+                                                 .masters = options.merged_adapters,
+                                                 .e4m3_attention = options.e4m3_attention,
+                                                 .e4m3_modulation = options.e4m3_modulation});
   return fx::Engine(std::move(ops), options.model, model);
 }
 

@@ -44,6 +44,11 @@ struct EngineOptions {
   // unquantised weights stay in memory, and where there is room, a second set of weights, into which the next adapters are
   // merged while a picture runs. By default where memory allows.
   std::optional<bool> merged_adapters;
+  // On a GPU: attention in e4m3, by default with fp8. Faster and less exact: without it, and with merged_adapters = false, fp8 is
+  // at its most exact.
+  std::optional<bool> e4m3_attention;
+  // With fp8: the weights of modulation in e4m3, by default where memory is short. 3 GiB less for FLUX.1, and less exact.
+  std::optional<bool> e4m3_modulation;
 };
 
 // Modules whose name matches `pattern` (`*` any characters, `?` one) act `factor` times as strongly. Names are those of
