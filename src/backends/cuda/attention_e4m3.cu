@@ -4,26 +4,25 @@
 #include "backends/cuda/device_math.cuh"
 #include "backends/cuda/device_view.cuh"
 #include "backends/cuda/quantize.cuh"
+#include "backends/cuda/value_means.h"
 
 namespace fx::cuda {
+
+// Written anew by each call.
+struct E4m3Attention::Numbers {
+  struct alignas(16) Number {  // cuDNN wants its tensors so, even those of one number
+    float value;
+  };
+  Number one, descale_v, descale_s, scale_s, scale_v, amax_s, amax_o;
+};
+
 namespace {
+
+using Numbers = E4m3Attention::Numbers;
 
 constexpr int kVector = 8;
 constexpr int kMostThreads = 512;
-constexpr int kMaxima = 1024;  // most blocks that search for the largest value
-constexpr int kRows = 4;       // that a thread reads before it uses the first
-constexpr int kSearchRows = 2 * kRows;
-constexpr int64_t kAlignment = 256;
-
-// On the device, written anew by each call.
-struct alignas(16) Number {  // cuDNN wants its tensors so, even those of one number
-  float value;
-};
-struct Numbers {
-  Number one, descale_v, descale_s, scale_s, scale_v, amax_s, amax_o;
-  float maxima[kMaxima];
-};
-constexpr int64_t kNumbersBytes = (sizeof(Numbers) + kAlignment - 1) / kAlignment * kAlignment;
+constexpr int kRows = 4;  // that a thread reads before it uses the first
 constexpr float kWeightScale = 256.0f;  // weights of a softmax are at most 1
 
 // (B, L, N, D) as rows of N * D channels: the heads lie side by side.
@@ -31,53 +30,26 @@ __device__ bf16* entry(const RowsOf<bf16>& rows, int64_t batch, int64_t row) {
   return rows.base + batch * rows.batch_stride + row * rows.row_stride;
 }
 
-// Of eight values.
-__device__ float largest_magnitude(const uint32_t (&words)[kVector / 2]) {
-  float largest = 0;
-#pragma unroll
-  for (const uint32_t word : words) {
-    const float2 pair = unpack<bf16>(word);
-    largest = fmaxf(largest, fmaxf(fabsf(pair.x), fabsf(pair.y)));
-  }
-  return largest;
-}
-
-// Each block takes `rows` rows; a thread takes one group of each row, or some of them.
-__global__ void __launch_bounds__(kMostThreads)
-    largest_value_kernel(RowsOf<bf16> v, int64_t batch, int64_t rows, int channels, float* maxima) {
-  const int64_t begin = blockIdx.x * rows, end = min(begin + rows, v.per_batch);
-  float largest = 0;
-  for (int64_t b = 0; b < batch; ++b) {
-    for (int c = threadIdx.x * kVector; c < channels; c += blockDim.x * kVector) {
-      for (int64_t row = begin; row < end; row += kRows) {
-        uint32_t words[kRows][kVector / 2];
-#pragma unroll
-        for (int r = 0; r < kRows; ++r) {
-          load_words(entry(v, b, min(row + r, end - 1)) + c, words[r]);  // spare ones read a row again
-        }
-#pragma unroll
-        for (int r = 0; r < kRows; ++r) largest = fmaxf(largest, largest_magnitude(words[r]));
-      }
-    }
-  }
-  largest = block_reduce(largest, Maximum());
-  if (threadIdx.x == 0) maxima[blockIdx.x] = largest;
-}
-
 // What values are multiplied by. All threads of a block take part.
-__device__ float value_scale(const float* maxima, int count) {
+__device__ float value_scale(const float* reach, int count) {
   float largest = 0;
-  for (int i = threadIdx.x; i < count; i += blockDim.x) largest = fmaxf(largest, maxima[i]);
+  for (int i = threadIdx.x; i < count; i += blockDim.x) largest = fmaxf(largest, reach[i]);
   return inverse_scale(row_scale(block_reduce(largest, Maximum())));
 }
 
+// What is known of the values.
+struct Values {
+  const bf16* means;   // (B, channels)
+  const float* reach;  // the largest is the largest |v - mean|
+  int reach_count;
+};
+
 // Grid: (blocks of kRows tokens, B, parts): q, k, v, or v alone. Each row of `narrow` has its parts one after the other.
-// The last rows come first: the search for the largest value has just read them.
 __global__ void __launch_bounds__(kMostThreads)
-    quantize_kernel(RowsOf<bf16> q, RowsOf<bf16> k, RowsOf<bf16> v, int channels, Numbers* numbers, int maxima,
+    quantize_kernel(RowsOf<bf16> q, RowsOf<bf16> k, RowsOf<bf16> v, int channels, Values values, Numbers* numbers,
                     uint8_t* narrow) {
   const int parts = gridDim.z, which = blockIdx.z + 3 - parts;
-  const int64_t first = static_cast<int64_t>(gridDim.x - 1 - blockIdx.x) * kRows, batch = blockIdx.y;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kRows, batch = blockIdx.y;
   const RowsOf<bf16> x = which == 0 ? q : which == 1 ? k : v;
   const int rows = static_cast<int>(min(static_cast<int64_t>(kRows), x.per_batch - first));
   uint8_t* out = narrow + ((batch * x.per_batch + first) * parts + blockIdx.z) * channels;
@@ -92,7 +64,7 @@ __global__ void __launch_bounds__(kMostThreads)
   if (c < channels) read(c);  // on its way while the scale is found
   float scale = 1;
   if (which == 2) {
-    scale = value_scale(numbers->maxima, maxima);
+    scale = value_scale(values.reach, values.reach_count);
     if (blockIdx.x == 0 && batch == 0 && threadIdx.x == 0) {
       numbers->one.value = 1;
       numbers->descale_v.value = inverse_scale(scale);
@@ -102,6 +74,8 @@ __global__ void __launch_bounds__(kMostThreads)
     }
   }
   while (c < channels) {
+    float mean[kVector] = {};
+    if (which == 2) load(values.means + batch * channels + c, mean);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       if (r >= rows) break;
@@ -109,8 +83,8 @@ __global__ void __launch_bounds__(kMostThreads)
 #pragma unroll
       for (int i = 0; i < kVector; i += 2) {
         const float2 pair = unpack<bf16>(words[r][i / 2]);
-        f[i] = pair.x * scale;
-        f[i + 1] = pair.y * scale;
+        f[i] = (pair.x - mean[i]) * scale;
+        f[i + 1] = (pair.y - mean[i + 1]) * scale;
       }
       *reinterpret_cast<uint2*>(out + static_cast<int64_t>(r) * parts * channels + c) =
           make_uint2(to_e4m3x4(f[0], f[1], f[2], f[3]), to_e4m3x4(f[4], f[5], f[6], f[7]));
@@ -122,12 +96,14 @@ __global__ void __launch_bounds__(kMostThreads)
 
 // Grid: (blocks of kRows tokens, B).
 __global__ void __launch_bounds__(kMostThreads)
-    widen_kernel(const uint8_t* from, RowsOf<bf16> to, int channels, const Numbers* numbers) {
+    widen_kernel(const uint8_t* from, RowsOf<bf16> to, int channels, const bf16* means, const Numbers* numbers) {
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kRows, batch = blockIdx.y;
   const float scale = numbers->descale_v.value;
   const int rows = static_cast<int>(min(static_cast<int64_t>(kRows), to.per_batch - first));
   const uint8_t* in = from + (batch * to.per_batch + first) * channels;
   for (int c = threadIdx.x * kVector; c < channels; c += blockDim.x * kVector) {
+    float mean[kVector];
+    load(means + batch * channels + c, mean);
     uint2 packed[kRows];
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -141,8 +117,8 @@ __global__ void __launch_bounds__(kMostThreads)
 #pragma unroll
       for (int i = 0; i < kVector / 2; ++i) {
         const float2 pair = from_e4m3x2(static_cast<uint16_t>(words[i / 2] >> (i % 2 * 16)));
-        value[2 * i] = pair.x * scale;
-        value[2 * i + 1] = pair.y * scale;
+        value[2 * i] = fmaf(pair.x, scale, mean[2 * i]);
+        value[2 * i + 1] = fmaf(pair.y, scale, mean[2 * i + 1]);
       }
       store(entry(to, batch, first + r) + c, value);
     }
@@ -171,10 +147,16 @@ E4m3Attention::E4m3Attention(const AttentionArgs& args, Scratch& scratch)
       tokens_(args.q.size(1)),
       channels_(args.q.size(2) * args.q.size(3)),
       parts_(args.q.dtype() == DType::f8_e4m3 ? 1 : 3) {
-  const int64_t one = ceil_div(batch_ * tokens_ * channels_, kAlignment) * kAlignment;
-  numbers_ = scratch.floats((kNumbersBytes + (parts_ + 1) * one) / static_cast<int64_t>(sizeof(float)));
-  narrow_ = reinterpret_cast<uint8_t*>(numbers_) + kNumbersBytes;
-  o_ = narrow_ + parts_ * one;
+  ScratchParts parts;
+  const int64_t one = batch_ * tokens_ * channels_;
+  const int64_t numbers = parts.add(sizeof(Numbers)), reach = parts.add(4 * reach_count(batch_, channels_));
+  const int64_t means = parts.add(2 * batch_ * channels_), narrow = parts.add(parts_ * one), o = parts.add(one);
+  std::byte* memory = scratch.bytes(parts.bytes());
+  numbers_ = reinterpret_cast<Numbers*>(memory + numbers);
+  reach_ = reinterpret_cast<float*>(memory + reach);
+  means_ = reinterpret_cast<bf16*>(memory + means);
+  narrow_ = reinterpret_cast<uint8_t*>(memory + narrow);
+  o_ = reinterpret_cast<uint8_t*>(memory + o);
 }
 
 SdpaProblem E4m3Attention::problem() const {
@@ -202,7 +184,7 @@ SdpaProblem E4m3Attention::problem() const {
 }
 
 Fp8Scales E4m3Attention::scales() const {
-  auto* n = reinterpret_cast<Numbers*>(numbers_);
+  Numbers* n = numbers_;
   return {.descale_q = &n->one.value,
           .descale_k = &n->one.value,
           .descale_v = &n->descale_v.value,
@@ -214,24 +196,20 @@ Fp8Scales E4m3Attention::scales() const {
 }
 
 void E4m3Attention::quantize(cudaStream_t stream) const {
-  auto* numbers = reinterpret_cast<Numbers*>(numbers_);
-  const unsigned threads = threads_for(channels_);
-  const auto channels = static_cast<int>(channels_);
-  const int64_t rows = kSearchRows * ceil_div(tokens_, kSearchRows * kMaxima);  // of a block that searches
-  const auto maxima = static_cast<unsigned>(ceil_div(tokens_, rows));
-  largest_value_kernel<<<maxima, threads, 0, stream>>>(RowsOf<bf16>(args_.v), batch_, rows, channels, numbers->maxima);
-  check_launch("attention: largest value");
+  find_means(args_.v, means_, reach_, stream);
   const dim3 grid(static_cast<unsigned>(ceil_div(tokens_, kRows)), static_cast<unsigned>(batch_),
                   static_cast<unsigned>(parts_));
-  quantize_kernel<<<grid, threads, 0, stream>>>(RowsOf<bf16>(args_.q), RowsOf<bf16>(args_.k), RowsOf<bf16>(args_.v),
-                                                channels, numbers, static_cast<int>(maxima), narrow_);
+  const Values values{means_, reach_, static_cast<int>(reach_count(batch_, channels_))};
+  quantize_kernel<<<grid, threads_for(channels_), 0, stream>>>(RowsOf<bf16>(args_.q), RowsOf<bf16>(args_.k),
+                                                               RowsOf<bf16>(args_.v), static_cast<int>(channels_), values,
+                                                               numbers_, narrow_);
   check_launch("attention: to e4m3");
 }
 
 void E4m3Attention::widen(cudaStream_t stream) const {
   const dim3 grid(static_cast<unsigned>(ceil_div(tokens_, kRows)), static_cast<unsigned>(batch_));
-  widen_kernel<<<grid, threads_for(channels_), 0, stream>>>(o_, RowsOf<bf16>(args_.o), static_cast<int>(channels_),
-                                                            reinterpret_cast<const Numbers*>(numbers_));
+  widen_kernel<<<grid, threads_for(channels_), 0, stream>>>(o_, RowsOf<bf16>(args_.o), static_cast<int>(channels_), means_,
+                                                            numbers_);
   check_launch("attention: from e4m3");
 }
 

@@ -1,12 +1,12 @@
 // What attention in e4m3 needs around cuDNN's kernel: queries, keys and values rounded to e4m3, the numbers that scale
 // them, and the way back of the result.
 //
-// Queries and keys come normed and are cast as they are; values are scaled by the power of two that brings the largest to 448
-// or below. A result is a mean of values, so the scale of the values fits it as well; and what comes out is in e4m3, so that
-// the layer that reads it, whose scales are powers of two too, rounds it no further where it is not much smaller than what
-// else is in the row.
+// Queries and keys come normed and are cast as they are. Values go without their mean over the tokens (value_means.h says why),
+// scaled by the power of two that brings the largest to 448 or below. A result is a weighted mean of them, so their scale fits
+// it as well; the way back adds the values' mean.
 #pragma once
 
+#include "backends/cuda/device_values.cuh"
 #include "backends/cuda/scratch.h"
 #include "backends/cuda/sdpa.h"
 #include "ops/args.h"
@@ -19,6 +19,8 @@ std::array<int64_t, 3> strides_of(const Tensor& heads);
 // Lies in the scratch memory given, which it lays out from shapes alone: addresses are the same in each call.
 class E4m3Attention {
  public:
+  struct Numbers;  // scales, on the device
+
   // Whether shapes and addresses allow it; what cuDNN says is another question.
   static bool takes(const AttentionArgs& args);
 
@@ -32,9 +34,11 @@ class E4m3Attention {
   const AttentionArgs& args_;
   int64_t batch_, tokens_, channels_;
   int64_t parts_;    // that are rounded here: q, k and v, or v alone where the others come in e4m3
-  float* numbers_;   // see the .cu file
+  Numbers* numbers_;
+  float* reach_;     // of values, see value_means.h
+  bf16* means_;      // (B, N, D)
   uint8_t* narrow_;  // (B, L, parts, N, D)
-  uint8_t* o_;      // (B, L, N, D)
+  uint8_t* o_;       // (B, L, N, D)
 };
 
 }  // namespace fx::cuda

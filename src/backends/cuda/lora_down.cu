@@ -2,6 +2,7 @@
 // to fill a GPU, so the blocks of a cluster share the depth, and so do the two halves of a block. Their sums are added in a
 // fixed order through shared memory. How the depth is divided depends on rows and depth alone: the bits of t do not depend
 // on the capacity of the slot.
+#include "backends/cuda/cluster.cuh"
 #include "backends/cuda/lora_mma.cuh"
 #include "backends/cuda/lora_slot.cuh"
 

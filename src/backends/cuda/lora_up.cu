@@ -1,5 +1,6 @@
 // y = t b^T for each segment on tensor cores, for slots of bf16. What counts is writing y, so a block has one tile of it
 // and many blocks are under way at a time. Ranks come 32 at a time, the next ones while the last are multiplied.
+#include "backends/cuda/cuda_error.h"
 #include "backends/cuda/lora_mma.cuh"
 #include "backends/cuda/lora_slot.cuh"
 

@@ -1,6 +1,7 @@
 // What one block of merge_kernel.cuh does with its tiles: products, values, scales of rows.
 #pragma once
 
+#include "backends/cuda/cluster.cuh"
 #include "backends/cuda/lora_mma.cuh"
 #include "backends/cuda/lora_slot.cuh"
 
