@@ -88,8 +88,8 @@ void OptionSet::engine(EngineOptions& target) {
   word("--precision", "of the computation (default auto: f32 on a CPU; on a GPU fp8 for large models, else bf16)",
        target.precision, {"auto", "f32", "bf16", "fp8"});
   word("--adapter-mode",
-       "on a GPU: merged into the weights (no cost per step, twice the memory) or added as layers run (default auto: "
-       "merged where memory allows)",
+       "on a GPU: merged into the weights (no cost per step, twice the memory) or added as layers run (in fp8 more exact; "
+       "default auto: merged in bf16 where memory allows)",
        target.adapter_mode, {"auto", "merged", "unmerged"});
   word("--attention", "on a GPU: its precision (default auto: e4m3 with fp8)", target.attention, {"auto", "bf16", "e4m3"});
   word("--modulation",
@@ -99,7 +99,7 @@ void OptionSet::engine(EngineOptions& target) {
   integer(
       "--max-rank",
       "reserve room for unmerged adapters of this rank, so that none moves memory, and in fp8 none costs a pass of its "
-      "own (default: none, but 64 in the weights of fp8)",
+      "own (default: none, but 128 in the weights of fp8)",
       target.max_rank, 1, 1024);
   integer("--threads", "CPU threads (default: all cores)", target.threads, 1, kMaxThreads);
   flag("--reference", "compute with the slow reference back-end, to compare with", target.reference)

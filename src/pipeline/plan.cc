@@ -1,5 +1,7 @@
 #include "pipeline/plan.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace fx {
@@ -7,7 +9,7 @@ namespace {
 
 constexpr int64_t kLarge = 1'000'000'000;      // parameters from which on fp8 is worth its rounding
 constexpr size_t kBeside = size_t{4} << 30;    // activations, workspace, slots and the VAE's pictures at 1024 x 1024
-constexpr int64_t kUsualRank = 64;             // most adapters have no more
+constexpr int64_t kRooms[] = {128, 64, 0};     // for adapters up to these ranks: hardly any has more, most have no more, none
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 size_t bytes_of(const ParamStore& store) {
@@ -86,13 +88,17 @@ ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel
   options.e4m3_attention = wanted.e4m3_attention.value_or(fp8);
   options.e4m3_modulation = fp8 && wanted.e4m3_modulation.value_or(false);
   options.masters = true;
-  options.masters = wanted.masters.value_or(fits(configs, ops, options, available));
+  // Merged weights are rounded to e4m3 anew for each adapter, which a weak one's change drowns in.
+  options.masters = wanted.masters.value_or(!fp8 && fits(configs, ops, options, available));
   // The next adapter is merged while a picture runs, if there is memory for that too.
   options.weight_sets = 2;
   if (!options.masters || !fits(configs, ops, options, available)) options.weight_sets = 1;
-  if (!options.masters) options.lora_ranks = wanted.lora_ranks.value_or(kUsualRank);
+  if (!options.masters) options.lora_ranks = wanted.lora_ranks.value_or(kRooms[0]);
   if (fp8 && !wanted.e4m3_modulation) options.e4m3_modulation = !fits(configs, ops, options, available);
-  if (!wanted.lora_ranks && !fits(configs, ops, options, available)) options.lora_ranks = 0;
+  for (const int64_t room : kRooms) {
+    if (wanted.lora_ranks || fits(configs, ops, options, available)) break;
+    options.lora_ranks = std::min(options.lora_ranks, room);
+  }
   check(fits(configs, ops, options, available), ErrorCode::out_of_memory,
         "{} in {}{} needs {:.1f} GiB and {:.1f} GiB are free on {}; {}", configs.name, name(options.precision),
         options.masters ? " with merged adapters" : "",

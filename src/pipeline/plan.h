@@ -20,9 +20,9 @@ struct WantedModel {
 size_t weight_bytes(const ModelConfigs& configs, const Ops& ops, const ModelOptions& options);
 
 // Precision: f32 where the device computes in nothing else; fp8 for a transformer of a billion parameters or more on a
-// device that multiplies in e4m3; else bf16. Masters where there is room for them, with two
-// sets of weights where there is room for those; without them, room in the weights for adapters up to rank 64. e4m3 attention with fp8, and e4m3
-// modulation where fp8 would not fit without it.
+// device that multiplies in e4m3; else bf16. Masters in bf16 where there is room for them, or where they are asked for, with two
+// sets of weights where there is room for those; without them, room in fp8's weights for adapters up to rank 128, or 64, or none.
+// e4m3 attention with fp8, and e4m3 modulation where fp8 would not fit without it.
 // Throws out_of_memory, naming what would fit, when the model does not fit the device, and unsupported for a precision
 // that it does not compute in.
 ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel& wanted);

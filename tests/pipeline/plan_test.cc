@@ -115,7 +115,7 @@ TEST(PlanModel, ChoosesThePrecisionBySizeAndMatrixUnits) {
   EXPECT_FALSE(plan_model(small(), fast, {}).e4m3_attention);
   const ModelOptions options = plan_model(large(), fast, {});
   EXPECT_EQ(options.precision, Precision::fp8);
-  EXPECT_TRUE(options.masters && options.e4m3_attention);
+  EXPECT_TRUE(options.e4m3_attention);
   EXPECT_EQ(plan_model(large(), old, {}).precision, Precision::bf16);
   EXPECT_EQ(plan_model(large(), old, {.precision = Precision::fp8}).precision, Precision::fp8) << "slower, and smaller";
   EXPECT_EQ(plan_model(small(), fast, {.precision = Precision::f32}).precision, Precision::f32);
@@ -123,42 +123,64 @@ TEST(PlanModel, ChoosesThePrecisionBySizeAndMatrixUnits) {
   EXPECT_TRUE(plan_model(small(), fast, {.e4m3_attention = true}).e4m3_attention);
 }
 
-TEST(PlanModel, KeepsMastersWhereThereIsRoom) {
-  const ModelConfigs configs = large();
-  const size_t with = need(configs, {.precision = kFp8, .masters = true}), without = need(configs, {.precision = kFp8, .e4m3_modulation = true});
-  ASSERT_LT(without, with);
-  const size_t twice = need(configs, {.precision = kFp8, .masters = true, .weight_sets = 2});
+TEST(PlanModel, KeepsMastersInBf16WhereThereIsRoom) {
+  const ModelConfigs configs = small();
+  const size_t with = need(configs, {.precision = Precision::bf16, .masters = true});
+  const size_t twice = need(configs, {.precision = Precision::bf16, .masters = true, .weight_sets = 2});
   ASSERT_LT(with, twice);
-  Device roomy = hopper(with), tight = hopper(with - 1), least = hopper(without), roomiest = hopper(twice);
+  Device roomy = hopper(with), tight = hopper(with - 1), roomiest = hopper(twice);
   EXPECT_EQ(plan_model(configs, roomiest, {}).weight_sets, 2);
-  EXPECT_EQ(plan_model(configs, roomiest, {.masters = false}).weight_sets, 1);
   EXPECT_EQ(plan_model(configs, roomy, {}).weight_sets, 1);
-  EXPECT_EQ(plan_model(configs, roomy, {}).lora_ranks, 0) << "merged adapters need no room";
-  EXPECT_EQ(plan_model(configs, roomy, {.masters = false}).lora_ranks, 64);
-  EXPECT_EQ(plan_model(configs, roomy, {.masters = false, .lora_ranks = 16}).lora_ranks, 16);
-  EXPECT_EQ(plan_model(configs, least, {}).lora_ranks, 0) << "no memory for that";
-  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, least, {.lora_ranks = 16}); });
   EXPECT_TRUE(plan_model(configs, roomy, {}).masters);
   EXPECT_FALSE(plan_model(configs, roomy, {.masters = false}).masters);
   EXPECT_FALSE(plan_model(configs, tight, {}).masters);
-  EXPECT_FALSE(plan_model(configs, least, {}).masters);
+}
+
+TEST(PlanModel, KeepsMastersInFp8WhereTheyAreAskedFor) {
+  const ModelConfigs configs = large();
+  const size_t twice = need(configs, {.precision = kFp8, .masters = true, .weight_sets = 2});
+  Device roomy = hopper(twice), tight = hopper(twice - 1);
+  EXPECT_FALSE(plan_model(configs, roomy, {}).masters) << "merging rounds anew for each adapter";
+  EXPECT_EQ(plan_model(configs, roomy, {}).weight_sets, 1);
+  const ModelOptions merged = plan_model(configs, roomy, {.masters = true});
+  EXPECT_TRUE(merged.masters);
+  EXPECT_EQ(merged.weight_sets, 2);
+  EXPECT_EQ(merged.lora_ranks, 0) << "merged adapters need no room";
+  EXPECT_EQ(plan_model(configs, tight, {.masters = true}).weight_sets, 1);
+}
+
+TEST(PlanModel, LeavesRoomForAdaptersInFp8) {
+  const ModelConfigs configs = large();
+  const auto with = [&](int64_t ranks) { return need(configs, {.precision = kFp8, .e4m3_modulation = true, .lora_ranks = ranks}); };
+  ASSERT_LT(with(0), with(64));
+  ASSERT_LT(with(64), with(128));
+  const auto room = [&](size_t bytes) {
+    Device device = hopper(bytes);
+    return plan_model(configs, device, {}).lora_ranks;
+  };
+  EXPECT_EQ(room(with(128)), 128);
+  EXPECT_EQ(room(with(128) - 1), 64);
+  EXPECT_EQ(room(with(64) - 1), 0) << "no memory for that";
+  Device least = hopper(with(0)), roomy = hopper();
+  EXPECT_EQ(plan_model(configs, roomy, {.lora_ranks = 16}).lora_ranks, 16);
+  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, least, {.lora_ranks = 16}); });
 }
 
 TEST(PlanModel, RoundsModulationWhereMemoryIsShort) {
   const ModelConfigs configs = large();
-  const size_t exact = need(configs, {.precision = kFp8, .lora_ranks = 64}), rounded = need(configs, {.precision = kFp8, .e4m3_modulation = true, .lora_ranks = 64});
+  const size_t exact = need(configs, {.precision = kFp8, .lora_ranks = 128}), rounded = need(configs, {.precision = kFp8, .e4m3_modulation = true, .lora_ranks = 128});
   ASSERT_LT(rounded, exact);
   Device roomy = hopper(exact), tight = hopper(exact - 1);
   const WantedModel unmerged{.masters = false};
   EXPECT_FALSE(plan_model(configs, roomy, unmerged).e4m3_modulation);
   const ModelOptions options = plan_model(configs, tight, unmerged);
   EXPECT_TRUE(options.e4m3_modulation);
-  EXPECT_EQ(options.lora_ranks, 64) << "what modulation gives up is enough";
+  EXPECT_EQ(options.lora_ranks, 128) << "what modulation gives up is enough";
   EXPECT_TRUE(plan_model(configs, roomy, {.masters = false, .e4m3_modulation = true}).e4m3_modulation);
-  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight, {.masters = false, .e4m3_modulation = false, .lora_ranks = 64}); });
+  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight, {.masters = false, .e4m3_modulation = false, .lora_ranks = 128}); });
 
   Device plenty = hopper();
-  EXPECT_FALSE(plan_model(configs, plenty, {}).e4m3_modulation) << "beside masters";
+  EXPECT_FALSE(plan_model(configs, plenty, {.masters = true}).e4m3_modulation) << "beside masters";
   EXPECT_TRUE(plan_model(configs, plenty, {.e4m3_modulation = true}).e4m3_modulation);
   EXPECT_FALSE(plan_model(configs, plenty, {.precision = Precision::bf16, .e4m3_modulation = true}).e4m3_modulation);
 }
