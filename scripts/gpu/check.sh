@@ -64,7 +64,8 @@ if command -v compute-sanitizer >/dev/null; then
   sanitize memcheck "$programs/cuda_test" --gtest_filter="$small"
   # cuBLASLt's own kernels are reported as races, so low-precision products are left out.
   sanitize racecheck "$programs/cuda_test" --gtest_filter="$small:*CudaLowPrecision*linear*:*CudaLowPrecision*attention*:*CudaLowPrecision*conv*"
-  sanitize initcheck "$programs/cuda_test" --gtest_filter="$small"
+  # What cuDNN's attention in e4m3 writes with the bulk copy engine is taken for memory that nobody wrote.
+  sanitize initcheck "$programs/cuda_test" --gtest_filter="$small:*attention_e4m3*"
 else
   say "compute-sanitizer: not installed"
   failed=1
