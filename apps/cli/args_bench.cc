@@ -13,9 +13,9 @@ constexpr int kMaxBatch = 16, kMaxRank = 512, kMaxRuns = 10000, kMaxThreads = 10
 // Says which names there are, and what they stand for.
 std::string rows_footer() {
   std::string text = "Rows:\n";
-  for (const BenchRow& row : bench_rows()) text += fmt::format("  {:<18}{}\n", row.name, row.text);
+  for (const BenchRow& row : bench_rows()) text += fmt::format("  {:<23}{}\n", row.name, row.text);
   return text +
-         "  t5, clip          the text encoders alone (bench image)\n"
+         "  t5, clip               the text encoders alone (bench image)\n"
          "A device that computes in f32 alone runs all rows in f32; --precision sets that of all rows.";
 }
 
@@ -95,7 +95,7 @@ void add_transformer(CLI::App& bench, Action& action) {
   const auto [command, o] = add_command(bench, action, "transformer",
                                         "milliseconds per step, recorded and call by call", run_bench_transformer);
   OptionSet options(*command);
-  add_rows(options, *o, "fp8-e4m3", {});
+  add_rows(options, *o, "fp8-unmerged", {});
   add_images(options, *o);
   options.flag("--profile", "time each operation of a step on its own, with its share of what the device can do",
                o->profile);

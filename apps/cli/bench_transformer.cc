@@ -130,7 +130,7 @@ json measure(const BenchOptions& options, const BenchRow& row, json& facts) {
 void run_bench_transformer(const BenchOptions& options) {
   BenchReport report(options, kColumns);
   ProgressBar bar;
-  for (const std::string& name : options.rows.empty() ? std::vector<std::string>{"fp8-e4m3"} : options.rows) {
+  for (const std::string& name : options.rows.empty() ? std::vector<std::string>{"fp8-unmerged"} : options.rows) {
     bar.show(name);
     json facts;
     const json row = measure(options, bench_row(name), facts);

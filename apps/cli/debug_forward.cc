@@ -126,7 +126,7 @@ void run_debug_encode(const DebugEncodeOptions& given) {
   check_writable(o.out);
   check_writable(o.taps);
   ProgressBar bar;
-  const auto engine = open_engine(o.engine, bar);
+  const auto engine = open_engine(o.engine, o.adapters, bar);
   use_adapters(*engine, o.adapters, bar);
   Taps taps;
   std::vector<std::string> warnings;
@@ -160,7 +160,7 @@ void run_debug_transformer(const DebugTransformerOptions& given) {
   check_writable(o.taps);
 
   ProgressBar bar;
-  const auto engine = open_engine(o.engine, bar);
+  const auto engine = open_engine(o.engine, o.adapters, bar);
   use_adapters(*engine, o.adapters, bar);
   bar.show("one forward pass");
   Taps taps;

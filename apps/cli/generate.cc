@@ -158,7 +158,7 @@ void run_generate(const GenerateOptions& given) {
   check_writable(o.taps);
 
   ProgressBar bar;
-  const auto engine = open_engine(o.engine, bar);
+  const auto engine = open_engine(o.engine, o.adapters, bar);
   result.change = use_adapters(*engine, o.adapters, bar);
   make_pictures(o, *engine, request, inputs, bar, result);
   if (!o.save_latents.empty()) save_latents(o.save_latents, result.pictures);

@@ -185,7 +185,7 @@ void run_grid(const GridOptions& o) {
   StopWatch watch;
   Grid grid = checked_grid(o);
   ProgressBar bar;
-  const auto engine = open_engine(o.engine, bar);
+  const auto engine = open_engine(o.engine, o.adapters, bar);
   bar.show("reading adapters");
   prepare(o, *engine, grid);
   ContactSheet sheet(static_cast<int>(grid.request.width), static_cast<int>(grid.request.height), o.prompts,

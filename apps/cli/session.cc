@@ -51,8 +51,9 @@ std::optional<bool> choice(const std::string& word, const std::string& yes) {
   return word == "auto" ? std::nullopt : std::optional(word == yes);
 }
 
-WantedModel wanted_model(const EngineOptions& options) {
+WantedModel wanted_model(const EngineOptions& options, const AdapterOptions& adapters) {
   WantedModel wanted{.masters = choice(options.adapter_mode, "merged"),
+                     .merging = adapters.merge,
                      .e4m3_attention = choice(options.attention, "e4m3"),
                      .e4m3_modulation = choice(options.modulation, "e4m3"),
                      .lora_ranks = options.max_rank > 0 ? std::optional<int64_t>(options.max_rank) : std::nullopt};
@@ -73,11 +74,11 @@ std::unique_ptr<Ops> make_ops(const EngineOptions& options) {
   } catch (const Error& error) { fail(error.code(), "--device cuda: {}; expected cpu or auto", error.what()); }
 }
 
-std::unique_ptr<Engine> open_engine(const EngineOptions& options, ProgressBar& bar) {
+std::unique_ptr<Engine> open_engine(const EngineOptions& options, const AdapterOptions& adapters, ProgressBar& bar) {
   auto ops = make_ops(options);
   const std::string device = ops->runtime().device_name();
   bar.show(fmt::format("loading {} on {}", options.model.string(), device));
-  ModelOptions model = plan_model(read_model_configs(options.model), *ops, wanted_model(options));
+  ModelOptions model = plan_model(read_model_configs(options.model), *ops, wanted_model(options, adapters));
   StopWatch watch;
   model.progress = [&](size_t bytes, size_t total) {
     constexpr double kGB = 1e9;

@@ -15,7 +15,7 @@ std::unique_ptr<Ops> make_ops(const EngineOptions& options);
 
 // Loads the model in the precision and with the memory that fit the device, saying so on the bar. Throws what plan_model
 // and Engine throw.
-std::unique_ptr<Engine> open_engine(const EngineOptions& options, ProgressBar& bar);
+std::unique_ptr<Engine> open_engine(const EngineOptions& options, const AdapterOptions& adapters, ProgressBar& bar);
 
 // Publishes adapters and warns about keys that match nothing, or throws because of them where the options are strict.
 AdapterChange use_adapters(Engine& engine, const AdapterOptions& options, ProgressBar& bar);

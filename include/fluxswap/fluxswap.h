@@ -1,4 +1,4 @@
-// fluxswap as a library: FLUX.1 text to image, with LoRA adapters that change between two pictures at no cost.
+// fluxswap as a library: FLUX.1 text to image, with LoRA adapters that change between two pictures at hardly any cost.
 //
 //   fluxswap::Engine engine({.model = "FLUX.1-dev"});
 //   engine.use_adapters({{"watercolour.safetensors", 0.8f}});
@@ -43,7 +43,7 @@ struct EngineOptions {
   // On a GPU: adapters without a step range are merged into the weights, which costs nothing in a step. For that the
   // unquantised weights stay in memory, and where there is room, a second set of weights, into which the next adapters are
   // merged while a picture runs. By default in bf16, where memory allows: in fp8 merged weights are rounded anew for each
-  // adapter, and the change that a weak one makes is exact without (at 5 % more time at rank 32).
+  // adapter, and the change that a weak one makes is far more exact without (at 5 % more time at rank 32).
   std::optional<bool> merged_adapters;
   // On a GPU: attention in e4m3, by default with fp8. Faster, and a little less exact.
   std::optional<bool> e4m3_attention;
@@ -66,8 +66,8 @@ struct Adapter {
   // The part of the denoising steps at which it acts: step i of n, from 0, where start <= i / n < end.
   double start = 0.0, end = 1.0;
   std::vector<BlockWeight> blocks;  // the first that matches a module counts; others act in full
-  bool merged = false;              // into the weights: no cost per step, but a slower change
-  bool beside = false;              // the weights, even where a GPU could merge it; one such adapter takes all others along
+  bool merged = false;              // into the weights: no cost per step, but a slower change, on the CPU without EngineOptions::merged_adapters
+  bool beside = false;              // the weights, even where these could carry it; one such adapter takes all others along
 };
 
 // One picture. Zeros take the model's defaults.
@@ -124,7 +124,7 @@ class Engine {
                         const Progress& progress = nullptr);
 
   // Begins to read and stage these adapters on a thread of its own, for the use_adapters or generate_with that comes next with
-  // them: called before a picture is made, the picture after it starts without waiting. What is wrong with them is thrown
+  // them: called before a picture is made, the picture after it hardly waits. What is wrong with them is thrown
   // there. `steps`: of that picture, where an adapter acts at some of them only. Other adapters may come all the same.
   void prepare_next(const std::vector<Adapter>& adapters, int steps = 0);
 

@@ -3,7 +3,7 @@
 #   scripts/gpu/parity.sh [ARGUMENTS of tools/gpu/parity_full.py]
 # Whether fp8 errs more than the recipe, over four draws of the inputs (ratios with standard errors):
 #   scripts/gpu/parity.sh --draws 4 --same-text --cases none r32 attn-r16 --sizes 1024x1024 --steps 0 4 --stages "recipe fp8" \
-#     --stage-budget 150 --fluxswap-precisions fp8-merged fp8-unmerged fp8-folded
+#     --stage-budget 150 --fluxswap-precisions fp8-merged fp8-folded fp8-slots
 # Without --same-text each draw has embeddings of its own; a program that takes one text at a time then loads the model for every
 # draw of latents.
 # Writes a random model (25 GB) to $MODEL (default /tmp/random-flux) unless it is there, then tables to $OUT (default: out).

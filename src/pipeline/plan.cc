@@ -1,6 +1,6 @@
 #include "pipeline/plan.h"
 
-#include <algorithm>
+#include <vector>
 
 #include "core/error.h"
 
@@ -9,7 +9,7 @@ namespace {
 
 constexpr int64_t kLarge = 1'000'000'000;      // parameters from which on fp8 is worth its rounding
 constexpr size_t kBeside = size_t{4} << 30;    // activations, workspace, slots and the VAE's pictures at 1024 x 1024
-constexpr int64_t kRooms[] = {128, 64, 0};     // for adapters up to these ranks: hardly any has more, most have no more, none
+constexpr int64_t kMostRanks = 128, kUsualRanks = 64;  // hardly any adapter has more, most have no more
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 size_t bytes_of(const ParamStore& store) {
@@ -57,11 +57,42 @@ void check_precision(Precision precision, Ops& ops) {
         name(precision), ops.runtime().device_name());
 }
 
+// Ways to hold a model that the device and the user allow, the best first, the smallest last.
+std::vector<ModelOptions> ways_to_hold(const ModelOptions& start, const WantedModel& wanted, const Ops& ops) {
+  const bool fp8 = start.precision == Precision::fp8, fronts = fp8 && ops.multiplies_in(DType::f8_e4m3);
+  std::vector<bool> rounded{false, true};  // modulation
+  if (!fp8) rounded = {false};
+  else if (wanted.e4m3_modulation) rounded = {*wanted.e4m3_modulation};
+  std::vector<int64_t> rooms{0};
+  if (fronts) rooms = wanted.lora_ranks ? std::vector{*wanted.lora_ranks} : std::vector{kMostRanks, kUsualRanks, int64_t{0}};
+
+  std::vector<ModelOptions> ways;
+  const auto add = [&](bool masters, int sets, bool modulation, int64_t ranks) {
+    ModelOptions& way = ways.emplace_back(start);
+    way.masters = masters, way.weight_sets = sets, way.e4m3_modulation = modulation, way.lora_ranks = ranks;
+  };
+  // Merged weights are rounded to e4m3 anew for each adapter, and what a weak one changes drowns in that.
+  if (wanted.masters.value_or(wanted.merging || !fronts)) {
+    add(true, 2, rounded.front(), 0);  // the next adapter is merged while a picture runs
+    add(true, 1, rounded.front(), 0);
+    if (wanted.masters) add(true, 1, rounded.back(), 0);
+  }
+  if (wanted.masters.value_or(false)) return ways;
+  for (const bool modulation : rounded) {
+    for (const int64_t ranks : rooms) {
+      if (ranks > 0 || modulation == rounded.back()) add(false, 1, modulation, ranks);
+    }
+  }
+  return ways;
+}
+
 // What to do about it, in words.
 std::string what_fits(const ModelConfigs& configs, const Ops& ops, ModelOptions options, size_t available) {
-  options.masters = false;
   using Way = std::pair<Precision, bool>;  // with modulation in e4m3
-  for (const auto& [precision, rounded] : {Way{Precision::bf16, false}, {Precision::fp8, false}, {Precision::fp8, true}}) {
+  std::vector<Way> ways{{Precision::fp8, false}, {Precision::fp8, true}};
+  ways.insert(options.precision == Precision::fp8 ? ways.end() : ways.begin(), {Precision::bf16, false});
+  options.masters = false, options.weight_sets = 1, options.lora_ranks = 0;
+  for (const auto& [precision, rounded] : ways) {
     options.precision = precision;
     options.e4m3_modulation = rounded;
     if (fits(configs, ops, options, available)) {
@@ -84,27 +115,16 @@ ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel
   ModelOptions options{.precision = wanted.precision.value_or(choose_precision(configs, ops))};
   check_precision(options.precision, ops);
   if (options.precision == Precision::f32) return options;
-  const bool fp8 = options.precision == Precision::fp8;
-  options.e4m3_attention = wanted.e4m3_attention.value_or(fp8);
-  options.e4m3_modulation = fp8 && wanted.e4m3_modulation.value_or(false);
-  options.masters = true;
-  // Merged weights are rounded to e4m3 anew for each adapter, which a weak one's change drowns in.
-  options.masters = wanted.masters.value_or(!fp8 && fits(configs, ops, options, available));
-  // The next adapter is merged while a picture runs, if there is memory for that too.
-  options.weight_sets = 2;
-  if (!options.masters || !fits(configs, ops, options, available)) options.weight_sets = 1;
-  if (!options.masters) options.lora_ranks = wanted.lora_ranks.value_or(kRooms[0]);
-  if (fp8 && !wanted.e4m3_modulation) options.e4m3_modulation = !fits(configs, ops, options, available);
-  for (const int64_t room : kRooms) {
-    if (wanted.lora_ranks || fits(configs, ops, options, available)) break;
-    options.lora_ranks = std::min(options.lora_ranks, room);
+  options.e4m3_attention = wanted.e4m3_attention.value_or(options.precision == Precision::fp8);
+  const std::vector<ModelOptions> ways = ways_to_hold(options, wanted, ops);
+  for (const ModelOptions& way : ways) {
+    if (fits(configs, ops, way, available)) return way;
   }
-  check(fits(configs, ops, options, available), ErrorCode::out_of_memory,
-        "{} in {}{} needs {:.1f} GiB and {:.1f} GiB are free on {}; {}", configs.name, name(options.precision),
-        options.masters ? " with merged adapters" : "",
-        static_cast<double>(weight_bytes(configs, ops, options) + kBeside) / kGiB, static_cast<double>(available) / kGiB,
-        ops.runtime().device_name(), what_fits(configs, ops, options, available));
-  return options;
+  const ModelOptions& smallest = ways.back();
+  fail(ErrorCode::out_of_memory, "{} in {}{} needs {:.1f} GiB and {:.1f} GiB are free on {}; {}", configs.name,
+       name(options.precision), smallest.masters ? " with merged adapters" : "",
+       static_cast<double>(weight_bytes(configs, ops, smallest) + kBeside) / kGiB, static_cast<double>(available) / kGiB,
+       ops.runtime().device_name(), what_fits(configs, ops, options, available));
 }
 
 }  // namespace fx

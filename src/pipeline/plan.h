@@ -11,6 +11,7 @@ namespace fx {
 struct WantedModel {
   std::optional<Precision> precision;
   std::optional<bool> masters;         // merged adapters: no cost per step, and twice the memory for the weights
+  bool merging = false;                // adapters will ask to be merged, which is fast with masters
   std::optional<bool> e4m3_attention;
   std::optional<bool> e4m3_modulation;  // in fp8: half the memory for these layers, less exact
   std::optional<int64_t> lora_ranks;   // up to this rank, unmerged adapters join the products of fp8 layers
@@ -20,9 +21,11 @@ struct WantedModel {
 size_t weight_bytes(const ModelConfigs& configs, const Ops& ops, const ModelOptions& options);
 
 // Precision: f32 where the device computes in nothing else; fp8 for a transformer of a billion parameters or more on a
-// device that multiplies in e4m3; else bf16. Masters in bf16 where there is room for them, or where they are asked for, with two
-// sets of weights where there is room for those; without them, room in fp8's weights for adapters up to rank 128, or 64, or none.
-// e4m3 attention with fp8, and e4m3 modulation where fp8 would not fit without it.
+// device that multiplies in e4m3; else bf16. In bf16, masters where there is room for them, with two sets of weights where there
+// is room for those. In fp8, masters where they are asked for; without them, room in the weights for adapters up to rank 128, or
+// 64 where memory is short. (Where the device does not multiply in e4m3, weights have no use for room, and masters are for fp8
+// what they are for bf16.) e4m3 attention with fp8, and e4m3 modulation where fp8 would not fit without it; no room at all where
+// even that does not fit.
 // Throws out_of_memory, naming what would fit, when the model does not fit the device, and unsupported for a precision
 // that it does not compute in.
 ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel& wanted);

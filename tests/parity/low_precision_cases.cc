@@ -279,6 +279,7 @@ std::vector<OpCase> low_precision_cases() {
   cases.push_back(e4m3_attention_case());
   cases.push_back(attention_in_e4m3("attention/e4m3/b2_l333_h3", 2, 333, 3));
   cases.push_back(attention_in_e4m3("attention/e4m3/b1_l77_h1", 1, 77, 1));
+  cases.push_back(attention_in_e4m3("attention/e4m3/b1_l5_h1", 1, 5, 1));
   cases.push_back(attention_in_e4m3("attention/e4m3/b2_l1500_h1_mean", 2, 1500, 1, {3, 0.005}));
   cases.push_back(conv_case("conv2d/bf16/16_to_32", {1, 33, 31, 16, 32, 3}));
   cases.push_back(conv_case("conv2d/bf16/32_to_3", {2, 16, 24, 32, 3, 3}));

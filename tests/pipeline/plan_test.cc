@@ -118,6 +118,7 @@ TEST(PlanModel, ChoosesThePrecisionBySizeAndMatrixUnits) {
   EXPECT_TRUE(options.e4m3_attention);
   EXPECT_EQ(plan_model(large(), old, {}).precision, Precision::bf16);
   EXPECT_EQ(plan_model(large(), old, {.precision = Precision::fp8}).precision, Precision::fp8) << "slower, and smaller";
+  EXPECT_TRUE(plan_model(large(), old, {.precision = Precision::fp8}).masters) << "weights take no adapters along there";
   EXPECT_EQ(plan_model(small(), fast, {.precision = Precision::f32}).precision, Precision::f32);
   EXPECT_FALSE(plan_model(large(), fast, {.e4m3_attention = false}).e4m3_attention);
   EXPECT_TRUE(plan_model(small(), fast, {.e4m3_attention = true}).e4m3_attention);
@@ -134,6 +135,8 @@ TEST(PlanModel, KeepsMastersInBf16WhereThereIsRoom) {
   EXPECT_TRUE(plan_model(configs, roomy, {}).masters);
   EXPECT_FALSE(plan_model(configs, roomy, {.masters = false}).masters);
   EXPECT_FALSE(plan_model(configs, tight, {}).masters);
+  EXPECT_EQ(plan_model(configs, tight, {}).lora_ranks, 0) << "bf16 has no use for room";
+  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight, {.masters = true}); });
 }
 
 TEST(PlanModel, KeepsMastersInFp8WhereTheyAreAskedFor) {
@@ -147,37 +150,49 @@ TEST(PlanModel, KeepsMastersInFp8WhereTheyAreAskedFor) {
   EXPECT_EQ(merged.weight_sets, 2);
   EXPECT_EQ(merged.lora_ranks, 0) << "merged adapters need no room";
   EXPECT_EQ(plan_model(configs, tight, {.masters = true}).weight_sets, 1);
+
+  const WantedModel merging{.merging = true};
+  EXPECT_TRUE(plan_model(configs, roomy, merging).masters) << "without, the host would merge";
+  EXPECT_FALSE(plan_model(configs, roomy, {.masters = false, .merging = true}).masters);
+  const size_t once = need(configs, {.precision = kFp8, .masters = true});
+  Device least = hopper(once - 1);
+  EXPECT_FALSE(plan_model(configs, least, merging).masters) << "no memory for that";
+  const ModelOptions smallest = plan_model(configs, least, {.masters = true});
+  EXPECT_TRUE(smallest.masters && smallest.e4m3_modulation);
+  EXPECT_EQ(smallest.weight_sets, 1);
+  EXPECT_EQ(smallest.lora_ranks, 0);
 }
 
+// As memory gets short: less room for adapters, then less exact modulation, then no room at all.
 TEST(PlanModel, LeavesRoomForAdaptersInFp8) {
   const ModelConfigs configs = large();
-  const auto with = [&](int64_t ranks) { return need(configs, {.precision = kFp8, .e4m3_modulation = true, .lora_ranks = ranks}); };
-  ASSERT_LT(with(0), with(64));
-  ASSERT_LT(with(64), with(128));
-  const auto room = [&](size_t bytes) {
-    Device device = hopper(bytes);
-    return plan_model(configs, device, {}).lora_ranks;
+  using Way = std::pair<bool, int64_t>;  // modulation in e4m3, ranks
+  const auto with = [&](bool rounded, int64_t ranks) {
+    return need(configs, {.precision = kFp8, .e4m3_modulation = rounded, .lora_ranks = ranks});
   };
-  EXPECT_EQ(room(with(128)), 128);
-  EXPECT_EQ(room(with(128) - 1), 64);
-  EXPECT_EQ(room(with(64) - 1), 0) << "no memory for that";
-  Device least = hopper(with(0)), roomy = hopper();
+  const auto way = [&](size_t bytes, std::optional<bool> modulation = {}) {
+    Device device = hopper(bytes);
+    const ModelOptions options = plan_model(configs, device, {.e4m3_modulation = modulation});
+    return Way(options.e4m3_modulation, options.lora_ranks);
+  };
+  EXPECT_EQ(way(with(false, 128)), Way(false, 128));
+  EXPECT_EQ(way(with(false, 128) - 1), Way(false, 64));
+  EXPECT_EQ(way(with(false, 64) - 1), Way(true, 128));
+  EXPECT_EQ(way(with(true, 128) - 1), Way(true, 64));
+  EXPECT_EQ(way(with(true, 64) - 1), Way(true, 0));
+  EXPECT_EQ(way(with(false, 128) - 1, false), Way(false, 64));
+  EXPECT_EQ(way(with(false, 64) - 1, false), Way(false, 0));
+  EXPECT_EQ(way(with(false, 128), true), Way(true, 128));
+  Device least = hopper(with(true, 0)), roomy = hopper();
   EXPECT_EQ(plan_model(configs, roomy, {.lora_ranks = 16}).lora_ranks, 16);
   error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, least, {.lora_ranks = 16}); });
 }
 
 TEST(PlanModel, RoundsModulationWhereMemoryIsShort) {
   const ModelConfigs configs = large();
-  const size_t exact = need(configs, {.precision = kFp8, .lora_ranks = 128}), rounded = need(configs, {.precision = kFp8, .e4m3_modulation = true, .lora_ranks = 128});
-  ASSERT_LT(rounded, exact);
-  Device roomy = hopper(exact), tight = hopper(exact - 1);
-  const WantedModel unmerged{.masters = false};
-  EXPECT_FALSE(plan_model(configs, roomy, unmerged).e4m3_modulation);
-  const ModelOptions options = plan_model(configs, tight, unmerged);
-  EXPECT_TRUE(options.e4m3_modulation);
-  EXPECT_EQ(options.lora_ranks, 128) << "what modulation gives up is enough";
-  EXPECT_TRUE(plan_model(configs, roomy, {.masters = false, .e4m3_modulation = true}).e4m3_modulation);
-  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight, {.masters = false, .e4m3_modulation = false, .lora_ranks = 128}); });
+  Device tight = hopper(need(configs, {.precision = kFp8, .lora_ranks = 128}) - 1);
+  EXPECT_TRUE(plan_model(configs, tight, {.lora_ranks = 128}).e4m3_modulation);
+  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight, {.e4m3_modulation = false, .lora_ranks = 128}); });
 
   Device plenty = hopper();
   EXPECT_FALSE(plan_model(configs, plenty, {.masters = true}).e4m3_modulation) << "beside masters";
@@ -191,6 +206,9 @@ TEST(PlanModel, SaysWhatWouldFit) {
   std::string text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight, {.masters = true}); });
   EXPECT_THAT(text, HasSubstr("large in fp8 with merged adapters needs"));
   EXPECT_THAT(text, HasSubstr("GiB are free on a device"));
+  EXPECT_THAT(text, HasSubstr("precision fp8 with unmerged adapters would fit"));
+  Device tight_for_bf16 = hopper(need(configs, {.precision = Precision::bf16, .masters = true}) - 1);
+  text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight_for_bf16, {.precision = Precision::bf16, .masters = true}); });
   EXPECT_THAT(text, HasSubstr("precision bf16 with unmerged adapters would fit"));
 
   const size_t least = need(configs, {.precision = kFp8, .e4m3_modulation = true});

@@ -32,7 +32,7 @@ CONFIGS = {
     "f32": ["--device", "cuda", "--precision", "f32"],
     "bf16": ["--device", "cuda", "--precision", "bf16", "--adapter-mode", "merged"],
     "fp8": ["--device", "cuda", "--precision", "fp8", "--adapter-mode", "merged"],
-    "fp8 unmerged": ["--device", "cuda", "--precision", "fp8", "--adapter-mode", "unmerged", "--max-rank", "32"],
+    "fp8 unmerged": ["--device", "cuda", "--precision", "fp8", "--adapter-mode", "unmerged"],
 }
 CPU = ["--device", "cpu", "--precision", "f32"]
 ADAPTER_SEED, ADAPTER_PROMPTS = 9, 60  # as evaluate.py

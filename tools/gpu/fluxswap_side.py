@@ -19,8 +19,8 @@ from parity_cases import CASES, GUIDANCE, TIMESTEP
 
 MODES = {
     "merged": ["--adapter-mode", "merged"],
-    "unmerged": ["--adapter-mode", "unmerged"],
-    "folded": ["--adapter-mode", "unmerged", "--max-rank", "128"],  # within the products of fp8 layers
+    "folded": ["--adapter-mode", "unmerged"],  # within the products of fp8 layers
+    "slots": ["--adapter-mode", "unmerged", "--no-merge"],  # beside the weights
     "bf16attention": ["--attention", "bf16"],
     "e4m3modulation": ["--modulation", "e4m3"],
 }

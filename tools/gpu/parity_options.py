@@ -13,7 +13,8 @@ def parse(description):
     parser.add_argument("--model", type=pathlib.Path, required=True, help="folder that random_flux.py wrote")
     parser.add_argument("--fluxswap", type=pathlib.Path, help="program to compare; without it only the Python side runs")
     parser.add_argument("--fluxswap-precisions", nargs="*", default=["bf16", "fp8"], metavar="P",
-                        help="default bf16 fp8; with -merged, -unmerged or -folded behind it for that way to hold adapters, and -bf16attention")
+                        help="default bf16 fp8; with -merged, -folded or -slots behind it for that way to hold adapters (fp8 alone is fp8-folded), "
+                             "-bf16attention, and -e4m3modulation")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for tables and truth")
     parser.add_argument("--truth", type=pathlib.Path, help="folder with truth-*.safetensors of an earlier run")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")

@@ -11,7 +11,8 @@ BF16_FACTOR = 1.5  # fluxswap bf16 may have this much of diffusers bf16's error;
 STRENGTH_FLOOR = {"bf16": 0.01, "fp8": 0.03, "f32": 0.001}  # so far from 1 is always good enough
 VISIBLE = 10  # a planted mistake must exceed so many tolerances
 F32_LIMIT = 1e-4  # the tolerance of the golden tests
-FP8 = [f"fp8{way}{attention}" for way in ("", "-merged", "-unmerged", "-folded") for attention in ("", "-bf16attention")]
+FP8 = [f"fp8{way}{attention}{modulation}" for way in ("", "-merged", "-folded", "-slots") for attention in ("", "-bf16attention")
+       for modulation in ("", "-e4m3modulation")]
 COMPARED = {"bf16": ("diffusers bf16", BF16_FACTOR), **dict.fromkeys(FP8, ("recipe fp8", 1.0))}
 SHARE_TOLERANCE = 0.08
 

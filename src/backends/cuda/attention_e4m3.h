@@ -6,7 +6,8 @@
 // it as well; the way back adds the values' mean.
 #pragma once
 
-#include "backends/cuda/device_values.cuh"
+#include <cuda_bf16.h>
+
 #include "backends/cuda/scratch.h"
 #include "backends/cuda/sdpa.h"
 #include "ops/args.h"
@@ -35,10 +36,10 @@ class E4m3Attention {
   int64_t batch_, tokens_, channels_;
   int64_t parts_;    // that are rounded here: q, k and v, or v alone where the others come in e4m3
   Numbers* numbers_;
-  float* reach_;     // of values, see value_means.h
-  bf16* means_;      // (B, N, D)
-  uint8_t* narrow_;  // (B, L, parts, N, D)
-  uint8_t* o_;       // (B, L, N, D)
+  float* reach_;          // of values, see value_means.h
+  __nv_bfloat16* means_;  // (B, N, D)
+  uint8_t* narrow_;       // (B, L, parts, N, D)
+  uint8_t* o_;            // (B, L, N, D)
 };
 
 }  // namespace fx::cuda

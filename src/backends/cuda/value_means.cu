@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kThreads)
 
 int64_t reach_count(int64_t batch, int64_t channels) { return batch * ceil_div(channels, kChannels); }
 
-void find_means(const Tensor& v, bf16* means, float* reach, cudaStream_t stream) {
+void find_means(const Tensor& v, __nv_bfloat16* means, float* reach, cudaStream_t stream) {
   static const bool clusters = prepare_kernel(means_kernel, 0);
   const int64_t channels = v.size(2) * v.size(3);
   const dim3 grid(clusters ? kParts : 1, static_cast<unsigned>(ceil_div(channels, kChannels)),

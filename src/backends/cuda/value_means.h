@@ -7,15 +7,18 @@
 // What is left without the mean has both signs, and less to be rounded.
 #pragma once
 
-#include "backends/cuda/device_values.cuh"
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include "core/tensor.h"
 
 namespace fx::cuda {
 
 // How many numbers `reach` takes for values of (B, L, N, D) with N * D `channels`.
 int64_t reach_count(int64_t batch, int64_t channels);
 
-// v (B, L, N, D), heads side by side, head sizes multiples of 8. Means are (B, N * D), rounded to bf16: what is taken away and
-// added is the same number. The largest of `reach` is the largest |v - mean|.
-void find_means(const Tensor& v, bf16* means, float* reach, cudaStream_t stream);
+// v (B, L, N, D) in bf16, heads side by side, N * D a multiple of 8, address and strides multiples of 16 bytes. Means are
+// (B, N * D), rounded to bf16: what is taken away and added is the same number. The largest of `reach` is the largest |v - mean|.
+void find_means(const Tensor& v, __nv_bfloat16* means, float* reach, cudaStream_t stream);
 
 }  // namespace fx::cuda
