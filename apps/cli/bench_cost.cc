@@ -107,8 +107,12 @@ OpCost cost_of(std::string_view op, const MergeLoraArgs& args) {
   return traffic(op, {args.base, args.lora.a, args.lora.b}, {args.weight, args.weight_scale});
 }
 
-OpCost cost_of(std::string_view op, const FoldLoraArgs& args) {
-  return traffic(op, {args.weight_scale, args.lora.a, args.lora.b}, {args.weight_front});
+OpCost cost_of(std::string_view op, const FoldLorasArgs& args) {
+  OpCost cost{.name = fmt::format("{} of {} layers", op, args.layers.size())};
+  for (const FoldLoraArgs& layer : args.layers) {
+    cost.bytes += bytes_of({layer.weight_scale, layer.lora.a, layer.lora.b}) + bytes_of(layer.weight_front);
+  }
+  return cost;
 }
 
 OpCost cost_of(std::string_view op, const QkNormRopeArgs& args) {

@@ -37,7 +37,7 @@ OpCost cost_of(std::string_view op, const AttentionArgs& args);
 OpCost cost_of(std::string_view op, const Conv2dArgs& args);
 OpCost cost_of(std::string_view op, const QuantizeRowsArgs& args);
 OpCost cost_of(std::string_view op, const MergeLoraArgs& args);
-OpCost cost_of(std::string_view op, const FoldLoraArgs& args);
+OpCost cost_of(std::string_view op, const FoldLorasArgs& args);
 OpCost cost_of(std::string_view op, const LnModulateArgs& args);
 OpCost cost_of(std::string_view op, const LayerNormArgs& args);
 OpCost cost_of(std::string_view op, const RmsNormArgs& args);

@@ -75,7 +75,7 @@ class Runtime {
   virtual std::unique_ptr<Staging> stage(size_t bytes);
 
   // Runs `work`, and all that it issues: beside what other threads issue, as far as the device can, and waits for that alone.
-  // For operations that need no memory of the back-end's own: copies, merge_lora, fold_lora. Thread-safe. What they read
+  // For operations that need no memory of the back-end's own: copies, merge_lora, fold_loras. Thread-safe. What they read
   // and write must be used by nobody else meanwhile.
   virtual void beside(const std::function<void()>& work) { work(); }
 

@@ -75,16 +75,18 @@ class Plan {
 }  // namespace
 
 void clear_fronts(Ops& ops, const ParamStore& store) {
+  FoldLorasArgs fronts;
   for (const Param& param : store.params()) {
     if (param.front.defined())
-      ops.fold_lora({.lora = {},
-                     .weight_scale = param.scale,
-                     .weight_front = param.front,
-                     .weight_down = param.down,
-                     .column_scale = param.column_scale,
-                     .room = {},
-                     .reach = {}});
+      fronts.layers.push_back({.lora = {},
+                               .weight_scale = param.scale,
+                               .weight_front = param.front,
+                               .weight_down = param.down,
+                               .column_scale = param.column_scale,
+                               .room = {},
+                               .reach = {}});
   }
+  if (!fronts.layers.empty()) ops.fold_loras(fronts);
 }
 
 void bind_params(Ops& ops, ParamStore& store, const TensorSource& source, const NameMap& names,

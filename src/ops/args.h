@@ -39,7 +39,7 @@ struct LinearOutput {
 // Types: x is f32, bf16, or e4m3 with x_scale. It is rounded to the weight's type: to bf16, or row by row to e4m3, but
 // for a weight of e4m3 with `weight_only`, which is itself widened to bf16. y is f32 or bf16.
 //
-// Fronts. Before each row of a weight of e4m3 there may be E more columns, in which fold_lora lays an adapter, and then
+// Fronts. Before each row of a weight of e4m3 there may be E more columns, in which fold_loras lays an adapter, and then
 // before each row of x, where x is e4m3 already. The last `front_columns` of them take part: the layer writes
 // kFoldAlpha * x8 weight_down^T of as many last rows in e4m3 into those of x (x8: x without its scales), and takes both into
 // its product. So the adapter costs a few more columns of two products, and no pass over y. in, out and front_columns are

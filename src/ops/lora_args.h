@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -52,6 +53,10 @@ struct FoldLoraArgs {
   Tensor column_scale;  // (E) f32, written
   Tensor room;          // (1) f32, with an operand; lowered: the caller fills it with +infinity first
   Tensor reach;         // (1) i32, with an operand; raised: the caller fills it with 0 first
+};
+
+struct FoldLorasArgs {
+  std::vector<FoldLoraArgs> layers;  // different ones, at once
 };
 
 constexpr float kFoldAlpha = 0x1p-8f;

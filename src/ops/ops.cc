@@ -29,6 +29,26 @@ void check_lora(const OpCheck& check, const LoraOperand& lora, int64_t out, int6
   check.that(lora.out == out, "lora.out like the rows of the weight");
 }
 
+void check_fold(const OpCheck& check, const FoldLoraArgs& a) {
+  check.rank("weight_front", a.weight_front, 2, DType::f8_e4m3);
+  check.dense_rows("weight_front", a.weight_front);
+  const int64_t out = a.weight_front.size(0);
+  check.tensor("weight_scale", a.weight_scale, {out});
+  check.dense("weight_scale", a.weight_scale);
+  check.rank("weight_down", a.weight_down, 2, DType::f8_e4m3);
+  check.tensor("weight_down", a.weight_down, {a.weight_front.size(1), a.weight_down.size(1)}, DType::f8_e4m3);
+  check.dense("weight_down", a.weight_down);
+  check.tensor("column_scale", a.column_scale, {a.weight_front.size(1)});
+  check.dense("column_scale", a.column_scale);
+  if (a.lora.defined()) {
+    check_lora(check, a.lora, out, a.weight_down.size(1), DType::f8_e4m3);
+    check.tensor("room", a.room, {1});
+    check.tensor("reach", a.reach, {1}, DType::i32);
+    check.that(a.weight_down.size(1) % kFrontStep == 0 && a.weight_front.size(1) % kFrontStep == 0,
+               "in and columns of the front as multiples of 16 with an operand");
+  }
+}
+
 // Rows of e4m3 and more columns right before them.
 void check_front(const OpCheck& check, std::string_view operand, const Tensor& rows, const Tensor& front,
                  int64_t columns) {
@@ -175,26 +195,10 @@ void Ops::merge_lora(const MergeLoraArgs& a) {
   do_merge_lora(a);
 }
 
-void Ops::fold_lora(const FoldLoraArgs& a) {
+void Ops::fold_loras(const FoldLorasArgs& a) {
   const OpCheck check("fold_lora", *this);
-  check.rank("weight_front", a.weight_front, 2, DType::f8_e4m3);
-  check.dense_rows("weight_front", a.weight_front);
-  const int64_t out = a.weight_front.size(0);
-  check.tensor("weight_scale", a.weight_scale, {out});
-  check.dense("weight_scale", a.weight_scale);
-  check.rank("weight_down", a.weight_down, 2, DType::f8_e4m3);
-  check.tensor("weight_down", a.weight_down, {a.weight_front.size(1), a.weight_down.size(1)}, DType::f8_e4m3);
-  check.dense("weight_down", a.weight_down);
-  check.tensor("column_scale", a.column_scale, {a.weight_front.size(1)});
-  check.dense("column_scale", a.column_scale);
-  if (a.lora.defined()) {
-    check_lora(check, a.lora, out, a.weight_down.size(1), DType::f8_e4m3);
-    check.tensor("room", a.room, {1});
-    check.tensor("reach", a.reach, {1}, DType::i32);
-    check.that(a.weight_down.size(1) % kFrontStep == 0 && a.weight_front.size(1) % kFrontStep == 0,
-               "in and columns of the front as multiples of 16 with an operand");
-  }
-  do_fold_lora(a);
+  for (const FoldLoraArgs& layer : a.layers) check_fold(check, layer);
+  do_fold_loras(a);
 }
 
 void Ops::do_quantize_rows(const QuantizeRowsArgs&) {
@@ -205,7 +209,7 @@ void Ops::do_merge_lora(const MergeLoraArgs&) {
   fail(ErrorCode::unsupported, "[merge_lora] the back-end {} merges on the host", backend_name());
 }
 
-void Ops::do_fold_lora(const FoldLoraArgs&) {
+void Ops::do_fold_loras(const FoldLorasArgs&) {
   fail(ErrorCode::unsupported, "[fold_lora] the back-end {} has no products in f8_e4m3", backend_name());
 }
 

@@ -39,7 +39,8 @@ class Ops {
   // Weights
   void quantize_rows(const QuantizeRowsArgs& args);
   void merge_lora(const MergeLoraArgs& args);
-  void fold_lora(const FoldLoraArgs& args);
+  void fold_loras(const FoldLorasArgs& args);
+  void fold_lora(const FoldLoraArgs& layer) { fold_loras({.layers = {layer}}); }
 
   // Norms
   void ln_modulate(const LnModulateArgs& args);
@@ -73,7 +74,7 @@ class Ops {
   // For back-ends that compute in f32 alone these throw unsupported.
   virtual void do_quantize_rows(const QuantizeRowsArgs& args);
   virtual void do_merge_lora(const MergeLoraArgs& args);
-  virtual void do_fold_lora(const FoldLoraArgs& args);
+  virtual void do_fold_loras(const FoldLorasArgs& args);
   virtual void do_ln_modulate(const LnModulateArgs& args) = 0;
   virtual void do_layer_norm(const LayerNormArgs& args) = 0;
   virtual void do_rms_norm(const RmsNormArgs& args) = 0;

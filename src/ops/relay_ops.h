@@ -36,7 +36,7 @@ class RelayOps : public Ops {
     self().relay("quantize_rows", &Ops::quantize_rows, args);
   }
   void do_merge_lora(const MergeLoraArgs& args) override { self().relay("merge_lora", &Ops::merge_lora, args); }
-  void do_fold_lora(const FoldLoraArgs& args) override { self().relay("fold_lora", &Ops::fold_lora, args); }
+  void do_fold_loras(const FoldLorasArgs& args) override { self().relay("fold_loras", &Ops::fold_loras, args); }
   void do_ln_modulate(const LnModulateArgs& args) override { self().relay("ln_modulate", &Ops::ln_modulate, args); }
   void do_layer_norm(const LayerNormArgs& args) override { self().relay("layer_norm", &Ops::layer_norm, args); }
   void do_rms_norm(const RmsNormArgs& args) override { self().relay("rms_norm", &Ops::rms_norm, args); }

@@ -22,11 +22,13 @@ class FoldingOps final : public ForwardingOps {
   std::multiset<const void*> folded, emptied;  // weights
 
  private:
-  void do_fold_lora(const FoldLoraArgs& args) override {
-    (args.lora.defined() ? folded : emptied).insert(args.weight_front.raw());
-    if (!args.lora.defined()) return;
-    *args.room.f32() = std::min(*args.room.f32(), room);
-    *args.reach.i32() = std::max(*args.reach.i32(), reach);
+  void do_fold_loras(const FoldLorasArgs& all) override {
+    for (const FoldLoraArgs& args : all.layers) {
+      (args.lora.defined() ? folded : emptied).insert(args.weight_front.raw());
+      if (!args.lora.defined()) continue;
+      *args.room.f32() = std::min(*args.room.f32(), room);
+      *args.reach.i32() = std::max(*args.reach.i32(), reach);
+    }
   }
 };
 

@@ -32,7 +32,7 @@ class CudaOps final : public Ops {
   void do_linear(const LinearArgs& args) override;                         // cuda_linear.cc
   void do_quantize_rows(const QuantizeRowsArgs& args) override;            // quantize.cu
   void do_merge_lora(const MergeLoraArgs& args) override;                  // merge.cu
-  void do_fold_lora(const FoldLoraArgs& args) override;                    // lora_fold.cu
+  void do_fold_loras(const FoldLorasArgs& args) override;                  // lora_fold.cu
   void do_attention(const AttentionArgs& args) override;                   // cuda_attention.cu
   void do_conv2d(const Conv2dArgs& args) override;                         // cuda_conv.cu
   void do_upsample2x(const Upsample2xArgs& args) override;                 // cuda_conv.cu

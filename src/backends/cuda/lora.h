@@ -30,7 +30,7 @@ void lora_up(const LoraOperand& lora, const void* t, int64_t first_row, const Te
 // weight = base + the difference of the slot; see MergeLoraArgs.
 void merge_lora(const MergeLoraArgs& args, DeviceFault* fault, cudaStream_t stream);
 
-// Both halves of a folded adapter; see FoldLoraArgs.
-void fold_lora(const FoldLoraArgs& args, DeviceFault* fault, cudaStream_t stream);
+// Both halves of folded adapters; see FoldLoraArgs.
+void fold_loras(const FoldLorasArgs& args, DeviceFault* fault, cudaStream_t stream);
 
 }  // namespace fx::cuda

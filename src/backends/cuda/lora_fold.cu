@@ -1,6 +1,6 @@
-// An adapter laid into the front of a weight in e4m3, when it is published. The first kernel chooses the scales of the
-// columns and writes weight_down, the second writes weight_front. Adapters are small and layers many: what costs is that
-// launches wait for each other.
+// Adapters laid into the fronts of weights in e4m3, when they are published. The first kernel chooses the scales of the
+// columns and writes weight_down, the second writes weight_front. Adapters are small and layers many, and a layer alone leaves
+// most of a GPU without work: each launch takes several.
 //
 // How the scales are chosen. The products add t8 * w8, times the scales of row and channel, for each rank r, where
 //   t8 = scale * (x8 . a[r]) / c[r],   w8 = b[n, r] * c[r] / weight_scale[n],
@@ -30,6 +30,7 @@ constexpr int kFoldThreads = 512, kFoldWarps = kFoldThreads / kWarp;
 constexpr int kPack = static_cast<int>(kFrontStep);  // neighbours that a thread writes
 constexpr float kWidest = 8.0f;                      // room that c gives t8 where w8 allows it
 constexpr float kSmallest = 1e-30f;                  // of c: its quotients are finite
+constexpr size_t kTogether = 16;                     // layers of a launch: what the kernels' parameters have room for
 
 struct Fold {
   Slot<bf16> slot;
@@ -41,10 +42,16 @@ struct Fold {
   int32_t out, columns;
   float* room;
   int32_t* reach;
+  uint32_t packs_of_row, packs;  // of the front
 
   // As front_column. Eight ranks from a multiple of eight on are neighbours.
   __device__ int32_t column_of(int32_t rank) const { return columns - (rank / kPack + 1) * kPack + rank % kPack; }
 };
+
+struct Folds {
+  Fold layers[kTogether];
+};
+static_assert(sizeof(Folds) <= 4096 - sizeof(void*));
 
 // How many of the eight ranks from `first` on, a multiple of 8, are a segment's. They are the first ones.
 __device__ int ranks_of(const Segment& s, int32_t first) {
@@ -154,12 +161,13 @@ __device__ void look_at_segments(const Fold& f, DeviceFault* fault) {
   }
 }
 
-// Grid: groups of eight columns.
-__global__ void __launch_bounds__(kFoldThreads) fold_down_kernel(const __grid_constant__ Fold f, DeviceFault* fault) {
+// Grid: (groups of eight columns, layers).
+__global__ void __launch_bounds__(kFoldThreads) fold_down_kernel(const __grid_constant__ Folds folds, DeviceFault* fault) {
   __shared__ float factors[kRanks];
+  const Fold& f = folds.layers[blockIdx.y];
   const int32_t first = static_cast<int32_t>(blockIdx.x) * kRanks;
   if (blockIdx.x == 0 && threadIdx.x == 0) look_at_segments(f, fault);
-  if (first >= f.columns) return;  // there are none
+  if (first >= f.columns) return;  // other layers have more
   float largest[kRanks] = {}, squares[kRanks] = {};
   const int used = find_largest(f, first, largest);  // the same for all threads
   add_squares(f, first, used, squares);
@@ -170,12 +178,13 @@ __global__ void __launch_bounds__(kFoldThreads) fold_down_kernel(const __grid_co
   write_down(f, first, factors);
 }
 
-// A thread for each pack of the front.
-__global__ void fold_front_kernel(const __grid_constant__ Fold f, uint32_t packs_of_row, uint32_t packs) {
+// A thread for each pack of a front. Grid: (blocks of packs, layers).
+__global__ void fold_front_kernel(const __grid_constant__ Folds folds) {
+  const Fold& f = folds.layers[blockIdx.y];
   const uint32_t at = blockIdx.x * blockDim.x + threadIdx.x;
-  if (at >= packs) return;
-  const auto row = static_cast<int32_t>(at / packs_of_row);
-  const auto first = static_cast<int32_t>(at % packs_of_row) * kPack;  // rank
+  if (at >= f.packs) return;
+  const auto row = static_cast<int32_t>(at / f.packs_of_row);
+  const auto first = static_cast<int32_t>(at % f.packs_of_row) * kPack;  // rank
   const int32_t column = f.column_of(first);
   float v[kPack] = {};
   for (int i = 0; i < f.slot.used_segments(); ++i) {
@@ -207,34 +216,59 @@ void clear(const FoldLoraArgs& a, cudaStream_t stream) {
   }
 }
 
-}  // namespace
-
-void fold_lora(const FoldLoraArgs& a, DeviceFault* fault, cudaStream_t stream) {
+Fold fold_of(const FoldLoraArgs& a) {
   const Tensor& front = a.weight_front;
-  if (!a.lora.defined()) return clear(a, stream);
   const Slot<bf16> slot(a.lora);
   const bool fits = fit_vectors(kPack, front, a.weight_down) && fit_vectors(kRanks, a.lora.a, a.column_scale);
-  if (!fits || !slot.has_wide_b()) check_cuda(cudaErrorMisalignedAddress, "fold_lora, which takes multiples of 16,");
-  const Fold f{.slot = slot,
-               .weight_scale = a.weight_scale.f32(),
-               .column_scale = a.column_scale.f32(),
-               .front = front.data<uint8_t>(),
-               .front_pitch = front.stride(0),
-               .down = a.weight_down.data<uint8_t>(),
-               .out = static_cast<int32_t>(front.size(0)),
-               .columns = static_cast<int32_t>(front.size(1)),
-               .room = a.room.f32(),
-               .reach = a.reach.i32()};
-  const auto groups = static_cast<unsigned>(std::max(f.columns / kRanks, 1));
-  fold_down_kernel<<<groups, kFoldThreads, 0, stream>>>(f, fault);
-  check_launch("fold_lora: weight_down");
-  const auto packs_of_row = static_cast<uint32_t>(f.columns / kPack);
-  const auto packs = packs_of_row * static_cast<uint32_t>(f.out);
-  if (packs == 0) return;
-  fold_front_kernel<<<static_cast<unsigned>(ceil_div(packs, kThreads)), kThreads, 0, stream>>>(f, packs_of_row, packs);
-  check_launch("fold_lora: weight_front");
+  if (!fits || !slot.has_wide_b()) check_cuda(cudaErrorMisalignedAddress, "fold_loras, which takes multiples of 16,");
+  const auto out = static_cast<uint32_t>(front.size(0)), packs = static_cast<uint32_t>(front.size(1) / kPack);
+  return {.slot = slot,
+          .weight_scale = a.weight_scale.f32(),
+          .column_scale = a.column_scale.f32(),
+          .front = front.data<uint8_t>(),
+          .front_pitch = front.stride(0),
+          .down = a.weight_down.data<uint8_t>(),
+          .out = static_cast<int32_t>(front.size(0)),
+          .columns = static_cast<int32_t>(front.size(1)),
+          .room = a.room.f32(),
+          .reach = a.reach.i32(),
+          .packs_of_row = packs,
+          .packs = packs * out};
 }
 
-void CudaOps::do_fold_lora(const FoldLoraArgs& args) { cuda::fold_lora(args, fault(), stream()); }
+void fold(const Folds& folds, size_t layers, DeviceFault* fault, cudaStream_t stream) {
+  unsigned groups = 1;  // where segments are looked at, even if there are no columns
+  uint32_t packs = 0;
+  for (size_t i = 0; i < layers; ++i) {
+    groups = std::max(groups, static_cast<unsigned>(folds.layers[i].columns / kRanks));
+    packs = std::max(packs, folds.layers[i].packs);
+  }
+  const auto count = static_cast<unsigned>(layers);
+  fold_down_kernel<<<dim3(groups, count), kFoldThreads, 0, stream>>>(folds, fault);
+  check_launch("fold_loras: weight_down");
+  if (packs == 0) return;
+  fold_front_kernel<<<dim3(static_cast<unsigned>(ceil_div(packs, kThreads)), count), kThreads, 0, stream>>>(folds);
+  check_launch("fold_loras: weight_front");
+}
+
+}  // namespace
+
+void fold_loras(const FoldLorasArgs& args, DeviceFault* fault, cudaStream_t stream) {
+  Folds folds;
+  size_t gathered = 0;
+  for (const FoldLoraArgs& layer : args.layers) {
+    if (!layer.lora.defined()) {
+      clear(layer, stream);
+      continue;
+    }
+    folds.layers[gathered++] = fold_of(layer);
+    if (gathered < kTogether) continue;
+    fold(folds, gathered, fault, stream);
+    gathered = 0;
+  }
+  if (gathered > 0) fold(folds, gathered, fault, stream);
+}
+
+void CudaOps::do_fold_loras(const FoldLorasArgs& args) { cuda::fold_loras(args, fault(), stream()); }
 
 }  // namespace fx::cuda

@@ -32,6 +32,7 @@ struct Slot {
   int32_t max_segments = 0, capacity = 0, rows = 0;  // rows of the layer
   int64_t in = 0, elements_of_b = 0;
 
+  Slot() = default;
   explicit Slot(const LoraOperand& lora) {
     if (!lora.defined()) return;
     a = lora.a.data<T>();

@@ -30,7 +30,7 @@ class RefOps final : public Ops {
   void do_upsample2x(const Upsample2xArgs& args) override;                 // ref_conv.cc
   void do_quantize_rows(const QuantizeRowsArgs& args) override;            // ref_quantize.cc
   void do_merge_lora(const MergeLoraArgs& args) override;                  // ref_quantize.cc
-  void do_fold_lora(const FoldLoraArgs& args) override;                    // ref_quantize.cc
+  void do_fold_loras(const FoldLorasArgs& args) override;                  // ref_quantize.cc
   void do_ln_modulate(const LnModulateArgs& args) override;                // ref_norm.cc
   void do_layer_norm(const LayerNormArgs& args) override;                  // ref_norm.cc
   void do_rms_norm(const RmsNormArgs& args) override;                      // ref_norm.cc

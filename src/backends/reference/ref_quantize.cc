@@ -67,21 +67,23 @@ void RefOps<Real>::do_merge_lora(const MergeLoraArgs& args) {
 
 // This back-end multiplies nothing in e4m3, so that no layer takes columns of its front.
 template <class Real>
-void RefOps<Real>::do_fold_lora(const FoldLoraArgs& args) {
-  check(!args.lora.defined(), ErrorCode::unsupported, "[fold_lora] the back-end reference has adapters in f32 alone");
-  for (const Tensor& rows : {args.weight_front, args.weight_down}) {
-    for (int64_t row = 0; row < rows.size(0); ++row) {
-      std::fill_n(ref::at<uint8_t>(rows, row), rows.size(1), uint8_t{0});
+void RefOps<Real>::do_fold_loras(const FoldLorasArgs& all) {
+  for (const FoldLoraArgs& args : all.layers) {
+    check(!args.lora.defined(), ErrorCode::unsupported, "[fold_lora] the back-end reference has adapters in f32 alone");
+    for (const Tensor& rows : {args.weight_front, args.weight_down}) {
+      for (int64_t row = 0; row < rows.size(0); ++row) {
+        std::fill_n(ref::at<uint8_t>(rows, row), rows.size(1), uint8_t{0});
+      }
     }
+    std::fill_n(args.column_scale.f32(), args.column_scale.count(), 0.0f);
   }
-  std::fill_n(args.column_scale.f32(), args.column_scale.count(), 0.0f);
 }
 
 template void RefOps<double>::do_quantize_rows(const QuantizeRowsArgs&);
 template void RefOps<float>::do_quantize_rows(const QuantizeRowsArgs&);
 template void RefOps<double>::do_merge_lora(const MergeLoraArgs&);
 template void RefOps<float>::do_merge_lora(const MergeLoraArgs&);
-template void RefOps<double>::do_fold_lora(const FoldLoraArgs&);
-template void RefOps<float>::do_fold_lora(const FoldLoraArgs&);
+template void RefOps<double>::do_fold_loras(const FoldLorasArgs&);
+template void RefOps<float>::do_fold_loras(const FoldLorasArgs&);
 
 }  // namespace fx

@@ -29,6 +29,7 @@ bool FoldedFronts::has_room(size_t slot, const SlotParts& parts) const {
 
 void FoldedFronts::begin() {
   written_.clear();
+  folds_.layers.clear();
   if (!any_) return;
   const std::vector<float> all(contents_.size(), std::numeric_limits<float>::infinity());
   ops_.runtime().copy(rooms_.tensor().raw(), all.data(), all.size() * sizeof(float), CopyKind::host_to_device);
@@ -41,17 +42,19 @@ void FoldedFronts::write(size_t slot, const LoraOperand& operand, const SlotPart
   written_.emplace_back(slot, parts);
   const Param& param = weight(slot);
   const auto at = static_cast<int64_t>(slot);
-  ops_.fold_lora({.lora = parts.empty() ? LoraOperand() : operand,
-                  .weight_scale = param.scale,
-                  .weight_front = param.front,
-                  .weight_down = param.down,
-                  .column_scale = param.column_scale,
-                  .room = parts.empty() ? Tensor() : rooms_.tensor().slice(0, at, at + 1),
-                  .reach = parts.empty() ? Tensor() : reaches_.tensor().slice(0, at, at + 1)});
+  folds_.layers.push_back({.lora = parts.empty() ? LoraOperand() : operand,
+                           .weight_scale = param.scale,
+                           .weight_front = param.front,
+                           .weight_down = param.down,
+                           .column_scale = param.column_scale,
+                           .room = parts.empty() ? Tensor() : rooms_.tensor().slice(0, at, at + 1),
+                           .reach = parts.empty() ? Tensor() : reaches_.tensor().slice(0, at, at + 1)});
 }
 
 bool FoldedFronts::finish(const AdapterSet& adapters) {
   if (written_.empty()) return true;
+  ops_.fold_loras(folds_);
+  folds_.layers.clear();
   std::vector<float> rooms(contents_.size());
   std::vector<int32_t> reaches(contents_.size());
   Runtime& runtime = ops_.runtime();

@@ -23,9 +23,9 @@ class FoldedFronts {
 
   // Before the first write of a swap.
   void begin();
-  // Writes a front, in stream order: the operand, which has these parts. Without parts, nothing.
+  // A front is to be written: the operand, which has these parts and must stay until `finish`. Without parts, nothing.
   void write(size_t slot, const LoraOperand& operand, const SlotParts& parts);
-  // Waits, and says whether all that was written since `begin` is as good there as beside the weight. If not, what was
+  // Writes them, waits, and says whether all that was written since `begin` is as good there as beside the weight. If not, what was
   // written counts as unknown.
   bool finish(const AdapterSet& adapters);
   // The layer's weight has new scales.
@@ -51,6 +51,7 @@ class FoldedFronts {
   std::vector<int64_t> reach_;  // columns, from the last, that have an effect
   AdapterSet adapters_;         // to which the contents point
   std::vector<std::pair<size_t, SlotParts>> written_;  // since `begin`
+  FoldLorasArgs folds_;                                // that write them
   bool any_ = false;  // a layer has a front
   int used_ = 0;      // level
 };
