@@ -110,7 +110,7 @@ OpCost cost_of(std::string_view op, const MergeLoraArgs& args) {
 OpCost cost_of(std::string_view op, const FoldLorasArgs& args) {
   OpCost cost{.name = fmt::format("{} of {} layers", op, args.layers.size())};
   for (const FoldLoraArgs& layer : args.layers) {
-    cost.bytes += bytes_of({layer.weight_scale, layer.lora.a, layer.lora.b}) + bytes_of(layer.weight_front);
+    cost.bytes += bytes_of({layer.weight_scale, layer.lora.a, layer.lora.b}) + bytes_of({layer.weight_front, layer.weight_down});
   }
   return cost;
 }

@@ -99,7 +99,7 @@ void OptionSet::engine(EngineOptions& target) {
   integer(
       "--max-rank",
       "reserve room for unmerged adapters of this rank, so that none moves memory, and in fp8 none costs a pass of its "
-      "own (default: none, but 128 in the weights of fp8, 64 where memory is short)",
+      "own (default: none, but 128 in the weights of fp8, 64 or none where memory is short)",
       target.max_rank, 1, 1024);
   integer("--threads", "CPU threads (default: all cores)", target.threads, 1, kMaxThreads);
   flag("--reference", "compute with the slow reference back-end, to compare with", target.reference)
@@ -150,8 +150,8 @@ void OptionSet::adapter_use(AdapterOptions& target) {
          expect(!value.empty(), "--lora-dir: expected a folder, found an empty name");
          target.folders.emplace_back(value);
        });
-  flag("--merge", "merge adapters into the weights: no cost per step; on the CPU, with long swaps, or on a GPU with memory for it as "
-       "--adapter-mode merged", target.merge);
+  flag("--merge", "merge adapters into the weights: no cost per step; on the CPU, with long swaps, but for the blocks' linear layers on a "
+       "GPU with memory for it, as --adapter-mode merged", target.merge);
   flag("--no-merge", "leave adapters beside the weights: layers add them as they run, even where the weights could carry them",
        target.beside);
   flag("--strict", "fail when a part of an adapter matches nothing, instead of warning", target.strict);

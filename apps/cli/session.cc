@@ -51,9 +51,12 @@ std::optional<bool> choice(const std::string& word, const std::string& yes) {
   return word == "auto" ? std::nullopt : std::optional(word == yes);
 }
 
+// One that does not is never merged, and takes the others along.
+bool acts_always(const AdapterChoice& choice) { return choice.settings.steps.whole(); }
+
 WantedModel wanted_model(const EngineOptions& options, const AdapterOptions& adapters) {
   WantedModel wanted{.masters = choice(options.adapter_mode, "merged"),
-                     .merging = adapters.merge,
+                     .merging = adapters.merge && std::ranges::all_of(adapters.choices, acts_always),
                      .e4m3_attention = choice(options.attention, "e4m3"),
                      .e4m3_modulation = choice(options.modulation, "e4m3"),
                      .lora_ranks = options.max_rank > 0 ? std::optional<int64_t>(options.max_rank) : std::nullopt};

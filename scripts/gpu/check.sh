@@ -59,6 +59,7 @@ run pictures-80 env FLUXSWAP_CAPABILITY_LIMIT=80 "$programs/property_test" --gte
 # One case of each kind of kernel; the sanitizers slow programs down by two orders of magnitude. cuBLASLt and the graphs
 # are not ours, so only direct calls run.
 cases='*CudaParity.AllocatesOnce/*:*CudaLowPrecision.AllocatesOnce/*'
+cases="$cases:CudaValueMeans.*:CudaFold.*"
 small="$cases:-*511*:*m600*:*m200*:*deep*:*wide*:*l600*"
 if command -v compute-sanitizer >/dev/null; then
   sanitize memcheck "$programs/cuda_test" --gtest_filter="$small"

@@ -56,7 +56,7 @@ struct FoldLoraArgs {
 };
 
 struct FoldLorasArgs {
-  std::vector<FoldLoraArgs> layers;  // different ones, at once
+  std::vector<FoldLoraArgs> layers;  // different ones, in any order
 };
 
 constexpr float kFoldAlpha = 0x1p-8f;

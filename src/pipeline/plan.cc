@@ -59,12 +59,12 @@ void check_precision(Precision precision, Ops& ops) {
 
 // Ways to hold a model that the device and the user allow, the best first, the smallest last.
 std::vector<ModelOptions> ways_to_hold(const ModelOptions& start, const WantedModel& wanted, const Ops& ops) {
-  const bool fp8 = start.precision == Precision::fp8, fronts = fp8 && ops.multiplies_in(DType::f8_e4m3);
+  const bool fp8 = start.precision == Precision::fp8;
   std::vector<bool> rounded{false, true};  // modulation
   if (!fp8) rounded = {false};
   else if (wanted.e4m3_modulation) rounded = {*wanted.e4m3_modulation};
   std::vector<int64_t> rooms{0};
-  if (fronts) rooms = wanted.lora_ranks ? std::vector{*wanted.lora_ranks} : std::vector{kMostRanks, kUsualRanks, int64_t{0}};
+  if (fp8 && ops.multiplies_in(DType::f8_e4m3)) rooms = wanted.lora_ranks ? std::vector{*wanted.lora_ranks} : std::vector{kMostRanks, kUsualRanks, int64_t{0}};
 
   std::vector<ModelOptions> ways;
   const auto add = [&](bool masters, int sets, bool modulation, int64_t ranks) {
@@ -72,7 +72,7 @@ std::vector<ModelOptions> ways_to_hold(const ModelOptions& start, const WantedMo
     way.masters = masters, way.weight_sets = sets, way.e4m3_modulation = modulation, way.lora_ranks = ranks;
   };
   // Merged weights are rounded to e4m3 anew for each adapter, and what a weak one changes drowns in that.
-  if (wanted.masters.value_or(wanted.merging || !fronts)) {
+  if (wanted.masters.value_or(wanted.merging || !fp8)) {
     add(true, 2, rounded.front(), 0);  // the next adapter is merged while a picture runs
     add(true, 1, rounded.front(), 0);
     if (wanted.masters) add(true, 1, rounded.back(), 0);
@@ -80,24 +80,27 @@ std::vector<ModelOptions> ways_to_hold(const ModelOptions& start, const WantedMo
   if (wanted.masters.value_or(false)) return ways;
   for (const bool modulation : rounded) {
     for (const int64_t ranks : rooms) {
-      if (ranks > 0 || modulation == rounded.back()) add(false, 1, modulation, ranks);
+      if (ranks > 0 || rooms.size() == 1 || modulation == rounded.back()) add(false, 1, modulation, ranks);
     }
   }
   return ways;
 }
 
-// What to do about it, in words.
-std::string what_fits(const ModelConfigs& configs, const Ops& ops, ModelOptions options, size_t available) {
+// What to do about it, in words. `smallest`: of the ways that were tried.
+std::string what_fits(const ModelConfigs& configs, const Ops& ops, const ModelOptions& smallest, size_t available) {
   using Way = std::pair<Precision, bool>;  // with modulation in e4m3
   std::vector<Way> ways{{Precision::fp8, false}, {Precision::fp8, true}};
-  ways.insert(options.precision == Precision::fp8 ? ways.end() : ways.begin(), {Precision::bf16, false});
-  options.masters = false, options.weight_sets = 1, options.lora_ranks = 0;
-  for (const auto& [precision, rounded] : ways) {
-    options.precision = precision;
-    options.e4m3_modulation = rounded;
-    if (fits(configs, ops, options, available)) {
-      return fmt::format("precision {} with unmerged adapters{} would fit", name(precision),
-                         rounded ? " and modulation in e4m3" : "");
+  ways.insert(smallest.precision == Precision::fp8 ? ways.end() : ways.begin(), {Precision::bf16, false});
+  ModelOptions options = smallest;
+  options.masters = false, options.weight_sets = 1;
+  for (const bool less_room : {false, true}) {
+    if (less_room) options.lora_ranks = 0;
+    for (const auto& [precision, rounded] : ways) {
+      options.precision = precision;
+      options.e4m3_modulation = rounded;
+      if (!fits(configs, ops, options, available)) continue;
+      return fmt::format("precision {} with unmerged adapters{}{} would fit", name(precision),
+                         rounded ? " and modulation in e4m3" : "", less_room ? " and less room for them" : "");
     }
   }
   return "no precision would fit; compute on the cpu";
@@ -124,7 +127,7 @@ ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel
   fail(ErrorCode::out_of_memory, "{} in {}{} needs {:.1f} GiB and {:.1f} GiB are free on {}; {}", configs.name,
        name(options.precision), smallest.masters ? " with merged adapters" : "",
        static_cast<double>(weight_bytes(configs, ops, smallest) + kBeside) / kGiB, static_cast<double>(available) / kGiB,
-       ops.runtime().device_name(), what_fits(configs, ops, options, available));
+       ops.runtime().device_name(), what_fits(configs, ops, smallest, available));
 }
 
 }  // namespace fx

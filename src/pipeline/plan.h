@@ -22,10 +22,9 @@ size_t weight_bytes(const ModelConfigs& configs, const Ops& ops, const ModelOpti
 
 // Precision: f32 where the device computes in nothing else; fp8 for a transformer of a billion parameters or more on a
 // device that multiplies in e4m3; else bf16. In bf16, masters where there is room for them, with two sets of weights where there
-// is room for those. In fp8, masters where they are asked for; without them, room in the weights for adapters up to rank 128, or
-// 64 where memory is short. (Where the device does not multiply in e4m3, weights have no use for room, and masters are for fp8
-// what they are for bf16.) e4m3 attention with fp8, and e4m3 modulation where fp8 would not fit without it; no room at all where
-// even that does not fit.
+// is room for those. In fp8, masters where they are asked for, or where adapters will ask to be merged and there is room; without
+// them, where the device multiplies in e4m3, room in the weights for adapters up to rank 128, or 64 where memory is short. e4m3
+// attention with fp8, and e4m3 modulation where fp8 would not fit without it; no room at all where even that does not fit.
 // Throws out_of_memory, naming what would fit, when the model does not fit the device, and unsupported for a precision
 // that it does not compute in.
 ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel& wanted);

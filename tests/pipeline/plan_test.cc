@@ -118,7 +118,9 @@ TEST(PlanModel, ChoosesThePrecisionBySizeAndMatrixUnits) {
   EXPECT_TRUE(options.e4m3_attention);
   EXPECT_EQ(plan_model(large(), old, {}).precision, Precision::bf16);
   EXPECT_EQ(plan_model(large(), old, {.precision = Precision::fp8}).precision, Precision::fp8) << "slower, and smaller";
-  EXPECT_TRUE(plan_model(large(), old, {.precision = Precision::fp8}).masters) << "weights take no adapters along there";
+  EXPECT_FALSE(plan_model(large(), old, {.precision = Precision::fp8}).masters);
+  EXPECT_FALSE(plan_model(large(), old, {.precision = Precision::fp8}).e4m3_modulation);
+  EXPECT_EQ(plan_model(large(), old, {.precision = Precision::fp8}).lora_ranks, 0) << "weights take no adapters along there";
   EXPECT_EQ(plan_model(small(), fast, {.precision = Precision::f32}).precision, Precision::f32);
   EXPECT_FALSE(plan_model(large(), fast, {.e4m3_attention = false}).e4m3_attention);
   EXPECT_TRUE(plan_model(small(), fast, {.e4m3_attention = true}).e4m3_attention);
@@ -185,7 +187,8 @@ TEST(PlanModel, LeavesRoomForAdaptersInFp8) {
   EXPECT_EQ(way(with(false, 128), true), Way(true, 128));
   Device least = hopper(with(true, 0)), roomy = hopper();
   EXPECT_EQ(plan_model(configs, roomy, {.lora_ranks = 16}).lora_ranks, 16);
-  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, least, {.lora_ranks = 16}); });
+  const std::string text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, least, {.lora_ranks = 16}); });
+  EXPECT_THAT(text, HasSubstr("precision fp8 with unmerged adapters and modulation in e4m3 and less room for them would fit"));
 }
 
 TEST(PlanModel, RoundsModulationWhereMemoryIsShort) {

@@ -16,6 +16,7 @@
 // so with c as above the elements of d have an rms of 2^8 / (8 sqrt(in)): 0.6 at a depth of 3072, 0.26 at 15360. One alone
 // that is not zero is 32 then, and 256 with the least room that is accepted: below 448 in any case.
 #include <algorithm>
+#include <type_traits>
 
 #include "backends/cuda/cuda_error.h"
 #include "backends/cuda/cuda_ops.h"
@@ -30,7 +31,7 @@ constexpr int kFoldThreads = 512, kFoldWarps = kFoldThreads / kWarp;
 constexpr int kPack = static_cast<int>(kFrontStep);  // neighbours that a thread writes
 constexpr float kWidest = 8.0f;                      // room that c gives t8 where w8 allows it
 constexpr float kSmallest = 1e-30f;                  // of c: its quotients are finite
-constexpr size_t kTogether = 16;                     // layers of a launch: what the kernels' parameters have room for
+constexpr size_t kTogether = 16;                     // layers of a launch; its parameters have room for 28
 
 struct Fold {
   Slot<bf16> slot;
@@ -51,7 +52,7 @@ struct Fold {
 struct Folds {
   Fold layers[kTogether];
 };
-static_assert(sizeof(Folds) <= 4096 - sizeof(void*));
+static_assert(std::is_trivially_copyable_v<Folds> && sizeof(Folds) <= 4096 - sizeof(void*));
 
 // How many of the eight ranks from `first` on, a multiple of 8, are a segment's. They are the first ones.
 __device__ int ranks_of(const Segment& s, int32_t first) {
@@ -152,7 +153,7 @@ __device__ void write_down(const Fold& f, int32_t first, const float (&factors)[
   }
 }
 
-// One thread of the launch calls this.
+// One thread for each layer calls this.
 __device__ void look_at_segments(const Fold& f, DeviceFault* fault) {
   f.slot.note_faults(fault);
   for (int i = 0; i < f.slot.used_segments(); ++i) {
@@ -254,7 +255,7 @@ void fold(const Folds& folds, size_t layers, DeviceFault* fault, cudaStream_t st
 }  // namespace
 
 void fold_loras(const FoldLorasArgs& args, DeviceFault* fault, cudaStream_t stream) {
-  Folds folds;
+  Folds folds{};
   size_t gathered = 0;
   for (const FoldLoraArgs& layer : args.layers) {
     if (!layer.lora.defined()) {
