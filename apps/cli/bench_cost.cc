@@ -78,8 +78,7 @@ OpCost cost_of(std::string_view op, const LinearArgs& args) {
           .flops = 2.0 * as_double(rows) * as_double(in) * as_double(out),
           .bytes = bytes_of({args.x, args.x_scale, args.weight, args.weight_scale, args.bias, args.lora.a, args.lora.b,
                              row_of(args.gate)}) +
-                   as_double(args.front_columns * (rows + out + in)) +
-                   outputs * (args.add ? 2 : 1),
+                   as_double(args.front_columns * (rows + out + in)) + outputs * (args.add ? 2 : 1),
           .ceiling = products_in(args.weight_only ? DType::bf16 : args.weight.dtype())};
 }
 
@@ -110,7 +109,8 @@ OpCost cost_of(std::string_view op, const MergeLoraArgs& args) {
 OpCost cost_of(std::string_view op, const FoldLorasArgs& args) {
   OpCost cost{.name = fmt::format("{} of {} layers", op, args.layers.size())};
   for (const FoldLoraArgs& layer : args.layers) {
-    cost.bytes += bytes_of({layer.weight_scale, layer.lora.a, layer.lora.b}) + bytes_of({layer.weight_front, layer.weight_down});
+    cost.bytes +=
+        bytes_of({layer.weight_scale, layer.lora.a, layer.lora.b}) + bytes_of({layer.weight_front, layer.weight_down});
   }
   return cost;
 }

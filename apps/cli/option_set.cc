@@ -88,13 +88,14 @@ void OptionSet::engine(EngineOptions& target) {
   word("--precision", "of the computation (default auto: f32 on a CPU; on a GPU fp8 for large models, else bf16)",
        target.precision, {"auto", "f32", "bf16", "fp8"});
   word("--adapter-mode",
-       "on a GPU: merged into the weights (no cost per step, twice the memory) or added as layers run (in fp8 more exact; "
-       "default auto: merged in bf16 where memory allows)",
+       "on a GPU: merged into the weights (no cost per step, twice the memory) or added as layers run (in fp8 more "
+       "exact; default auto: merged in bf16 where memory allows)",
        target.adapter_mode, {"auto", "merged", "unmerged"});
-  word("--attention", "on a GPU: its precision (default auto: e4m3 with fp8)", target.attention, {"auto", "bf16", "e4m3"});
+  word("--attention", "on a GPU: its precision (default auto: e4m3 with fp8)", target.attention,
+       {"auto", "bf16", "e4m3"});
   word("--modulation",
-       "with fp8: its weights, which in e4m3 take 3 GB less in FLUX.1 and make pictures less exact (default auto: e4m3 where "
-       "memory is short)",
+       "with fp8: its weights, which in e4m3 take 3 GB less in FLUX.1 and make pictures less exact (default auto: e4m3 "
+       "where memory is short)",
        target.modulation, {"auto", "bf16", "e4m3"});
   integer(
       "--max-rank",
@@ -150,9 +151,12 @@ void OptionSet::adapter_use(AdapterOptions& target) {
          expect(!value.empty(), "--lora-dir: expected a folder, found an empty name");
          target.folders.emplace_back(value);
        });
-  flag("--merge", "merge adapters into the weights: no cost per step; on the CPU, with long swaps, but for the blocks' linear layers on a "
-       "GPU with memory for it, as --adapter-mode merged", target.merge);
-  flag("--no-merge", "leave adapters beside the weights: layers add them as they run, even where the weights could carry them",
+  flag("--merge",
+       "merge adapters into the weights: no cost per step. The CPU does it, slowly; a GPU with memory for it does the "
+       "blocks' linear layers, as with --adapter-mode merged",
+       target.merge);
+  flag("--no-merge",
+       "leave adapters beside the weights: layers add them as they run, even where the weights could carry them",
        target.beside);
   flag("--strict", "fail when a part of an adapter matches nothing, instead of warning", target.strict);
 }

@@ -125,7 +125,7 @@ class Engine {
                         const Progress& progress = nullptr);
 
   // Begins to read and stage these adapters on a thread of its own, for the use_adapters or generate_with that comes next with
-  // them: called before a picture is made, the picture after it hardly waits. What is wrong with them is thrown
+  // them: called before a picture is made, the next picture hardly waits. What is wrong with them is thrown
   // there. `steps`: of that picture, where an adapter acts at some of them only. Other adapters may come all the same.
   void prepare_next(const std::vector<Adapter>& adapters, int steps = 0);
 

@@ -7,15 +7,16 @@
 namespace fx {
 namespace {
 
-constexpr int64_t kLarge = 1'000'000'000;      // parameters from which on fp8 is worth its rounding
-constexpr size_t kBeside = size_t{4} << 30;    // activations, workspace, slots and the VAE's pictures at 1024 x 1024
+constexpr int64_t kLarge = 1'000'000'000;    // parameters from which on fp8 is worth its rounding
+constexpr size_t kBeside = size_t{4} << 30;  // activations, workspace, slots and the VAE's pictures at 1024 x 1024
 constexpr int64_t kMostRanks = 128, kUsualRanks = 64;  // hardly any adapter has more, most have no more
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 size_t bytes_of(const ParamStore& store) {
   size_t total = 0;
   for (const Param& param : store.params()) {
-    for (const Tensor& t : {param.tensor, param.scale, param.master, param.next, param.next_scale, param.front, param.down})
+    for (const Tensor& t :
+         {param.tensor, param.scale, param.master, param.next, param.next_scale, param.front, param.down})
       total += t.defined() ? static_cast<size_t>(t.bytes()) : 0;
   }
   return total;
@@ -64,7 +65,8 @@ std::vector<ModelOptions> ways_to_hold(const ModelOptions& start, const WantedMo
   if (!fp8) rounded = {false};
   else if (wanted.e4m3_modulation) rounded = {*wanted.e4m3_modulation};
   std::vector<int64_t> rooms{0};
-  if (fp8 && ops.multiplies_in(DType::f8_e4m3)) rooms = wanted.lora_ranks ? std::vector{*wanted.lora_ranks} : std::vector{kMostRanks, kUsualRanks, int64_t{0}};
+  if (fp8 && ops.multiplies_in(DType::f8_e4m3))
+    rooms = wanted.lora_ranks ? std::vector{*wanted.lora_ranks} : std::vector{kMostRanks, kUsualRanks, int64_t{0}};
 
   std::vector<ModelOptions> ways;
   const auto add = [&](bool masters, int sets, bool modulation, int64_t ranks) {
@@ -126,8 +128,9 @@ ModelOptions plan_model(const ModelConfigs& configs, Ops& ops, const WantedModel
   const ModelOptions& smallest = ways.back();
   fail(ErrorCode::out_of_memory, "{} in {}{} needs {:.1f} GiB and {:.1f} GiB are free on {}; {}", configs.name,
        name(options.precision), smallest.masters ? " with merged adapters" : "",
-       static_cast<double>(weight_bytes(configs, ops, smallest) + kBeside) / kGiB, static_cast<double>(available) / kGiB,
-       ops.runtime().device_name(), what_fits(configs, ops, smallest, available));
+       static_cast<double>(weight_bytes(configs, ops, smallest) + kBeside) / kGiB,
+       static_cast<double>(available) / kGiB, ops.runtime().device_name(),
+       what_fits(configs, ops, smallest, available));
 }
 
 }  // namespace fx

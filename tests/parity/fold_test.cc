@@ -13,7 +13,7 @@
 namespace fx::test {
 namespace {
 
-constexpr int kLayers = 19;      // more than a launch takes
+constexpr int kLayers = 19;     // more than a launch takes
 constexpr int kWithoutOne = 7;  // a layer without an adapter
 
 // The layers of a model, on the device.

@@ -43,7 +43,8 @@ class Values {
   float at(int64_t b, int64_t token, int64_t channel) { return widened({bits(b, token, channel)})[0]; }
   Found found() const {
     static cuda::CudaRuntime runtime;
-    const Buffer rows(runtime, DType::bf16, {batch_, tokens_, 3 * channels_}), means(runtime, DType::bf16, {batch_, channels_});
+    const Buffer rows(runtime, DType::bf16, {batch_, tokens_, 3 * channels_}),
+        means(runtime, DType::bf16, {batch_, channels_});
     const int64_t count = cuda::reach_count(batch_, channels_);
     const Buffer reach(runtime, DType::f32, {count});
     runtime.copy(rows.tensor().raw(), rows_.data(), 2 * rows_.size(), CopyKind::host_to_device);
@@ -79,7 +80,8 @@ TEST(CudaValueMeans, AreThoseOfEachChannel) {
             reach = std::max(reach, std::abs(values.at(b, t, c) - mean));
           }
           const double exact = sum / static_cast<double>(tokens);
-          EXPECT_NEAR(mean, exact, std::abs(exact) / 256 + 1e-6) << channels << " channels, " << tokens << " tokens, " << c;
+          EXPECT_NEAR(mean, exact, std::abs(exact) / 256 + 1e-6)
+              << channels << " channels, " << tokens << " tokens, " << c;
         }
       }
       EXPECT_EQ(found.reach, reach) << channels << " channels, " << tokens << " tokens";
@@ -97,7 +99,8 @@ TEST(CudaValueMeans, KeepWhatIsNotANumberToItsChannel) {
     values.bits(0, row, 3) = kNan;
     values.bits(0, 1199 - row, 9) = kInfinity;
     const std::vector<float> means = values.found().means;
-    for (size_t c = 0; c < means.size(); ++c) EXPECT_EQ(std::isfinite(means[c]), c != 3 && c != 9) << c << " at " << row;
+    for (size_t c = 0; c < means.size(); ++c)
+      EXPECT_EQ(std::isfinite(means[c]), c != 3 && c != 9) << c << " at " << row;
   }
 }
 

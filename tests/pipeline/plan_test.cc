@@ -69,7 +69,8 @@ constexpr Precision kFp8 = Precision::fp8;
 TEST(WeightBytes, CountsWhatIsStored) {
   const ModelConfigs configs = small();
   const Device device = hopper();
-  const size_t f32 = weight_bytes(configs, device, {}), bf16 = weight_bytes(configs, device, {.precision = Precision::bf16});
+  const size_t f32 = weight_bytes(configs, device, {}),
+               bf16 = weight_bytes(configs, device, {.precision = Precision::bf16});
   EXPECT_EQ(f32, 2 * bf16);
   EXPECT_EQ(weight_bytes(configs, device, {.masters = true}), f32) << "f32 is never merged on the device";
   // A master is a second copy of each block weight, as large as it in bf16 and twice as large as in e4m3.
@@ -120,7 +121,8 @@ TEST(PlanModel, ChoosesThePrecisionBySizeAndMatrixUnits) {
   EXPECT_EQ(plan_model(large(), old, {.precision = Precision::fp8}).precision, Precision::fp8) << "slower, and smaller";
   EXPECT_FALSE(plan_model(large(), old, {.precision = Precision::fp8}).masters);
   EXPECT_FALSE(plan_model(large(), old, {.precision = Precision::fp8}).e4m3_modulation);
-  EXPECT_EQ(plan_model(large(), old, {.precision = Precision::fp8}).lora_ranks, 0) << "weights take no adapters along there";
+  EXPECT_EQ(plan_model(large(), old, {.precision = Precision::fp8}).lora_ranks, 0)
+      << "weights take no adapters along there";
   EXPECT_EQ(plan_model(small(), fast, {.precision = Precision::f32}).precision, Precision::f32);
   EXPECT_FALSE(plan_model(large(), fast, {.e4m3_attention = false}).e4m3_attention);
   EXPECT_TRUE(plan_model(small(), fast, {.e4m3_attention = true}).e4m3_attention);
@@ -188,14 +190,16 @@ TEST(PlanModel, LeavesRoomForAdaptersInFp8) {
   Device least = hopper(with(true, 0)), roomy = hopper();
   EXPECT_EQ(plan_model(configs, roomy, {.lora_ranks = 16}).lora_ranks, 16);
   const std::string text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, least, {.lora_ranks = 16}); });
-  EXPECT_THAT(text, HasSubstr("precision fp8 with unmerged adapters and modulation in e4m3 and less room for them would fit"));
+  EXPECT_THAT(
+      text, HasSubstr("precision fp8 with unmerged adapters and modulation in e4m3 and less room for them would fit"));
 }
 
 TEST(PlanModel, RoundsModulationWhereMemoryIsShort) {
   const ModelConfigs configs = large();
   Device tight = hopper(need(configs, {.precision = kFp8, .lora_ranks = 128}) - 1);
   EXPECT_TRUE(plan_model(configs, tight, {.lora_ranks = 128}).e4m3_modulation);
-  error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight, {.e4m3_modulation = false, .lora_ranks = 128}); });
+  error_of(ErrorCode::out_of_memory,
+           [&] { plan_model(configs, tight, {.e4m3_modulation = false, .lora_ranks = 128}); });
 
   Device plenty = hopper();
   EXPECT_FALSE(plan_model(configs, plenty, {.masters = true}).e4m3_modulation) << "beside masters";
@@ -211,7 +215,8 @@ TEST(PlanModel, SaysWhatWouldFit) {
   EXPECT_THAT(text, HasSubstr("GiB are free on a device"));
   EXPECT_THAT(text, HasSubstr("precision fp8 with unmerged adapters would fit"));
   Device tight_for_bf16 = hopper(need(configs, {.precision = Precision::bf16, .masters = true}) - 1);
-  text = error_of(ErrorCode::out_of_memory, [&] { plan_model(configs, tight_for_bf16, {.precision = Precision::bf16, .masters = true}); });
+  text = error_of(ErrorCode::out_of_memory,
+                  [&] { plan_model(configs, tight_for_bf16, {.precision = Precision::bf16, .masters = true}); });
   EXPECT_THAT(text, HasSubstr("precision bf16 with unmerged adapters would fit"));
 
   const size_t least = need(configs, {.precision = kFp8, .e4m3_modulation = true});

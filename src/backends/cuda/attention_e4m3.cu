@@ -22,7 +22,7 @@ using Numbers = E4m3Attention::Numbers;
 
 constexpr int kVector = 8;
 constexpr int kMostThreads = 512;
-constexpr int kRows = 4;  // that a thread reads before it uses the first
+constexpr int kRows = 4;                // that a thread reads before it uses the first
 constexpr float kWeightScale = 256.0f;  // weights of a softmax are at most 1
 
 // (B, L, N, D) as rows of N * D channels: the heads lie side by side.
@@ -201,15 +201,15 @@ void E4m3Attention::quantize(cudaStream_t stream) const {
                   static_cast<unsigned>(parts_));
   const Values values{means_, reach_, static_cast<int>(reach_count(batch_, channels_))};
   quantize_kernel<<<grid, threads_for(channels_), 0, stream>>>(RowsOf<bf16>(args_.q), RowsOf<bf16>(args_.k),
-                                                               RowsOf<bf16>(args_.v), static_cast<int>(channels_), values,
-                                                               numbers_, narrow_);
+                                                               RowsOf<bf16>(args_.v), static_cast<int>(channels_),
+                                                               values, numbers_, narrow_);
   check_launch("attention: to e4m3");
 }
 
 void E4m3Attention::widen(cudaStream_t stream) const {
   const dim3 grid(static_cast<unsigned>(ceil_div(tokens_, kRows)), static_cast<unsigned>(batch_));
-  widen_kernel<<<grid, threads_for(channels_), 0, stream>>>(o_, RowsOf<bf16>(args_.o), static_cast<int>(channels_), means_,
-                                                            numbers_);
+  widen_kernel<<<grid, threads_for(channels_), 0, stream>>>(o_, RowsOf<bf16>(args_.o), static_cast<int>(channels_),
+                                                            means_, numbers_);
   check_launch("attention: from e4m3");
 }
 

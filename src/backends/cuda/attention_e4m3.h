@@ -34,7 +34,7 @@ class E4m3Attention {
  private:
   const AttentionArgs& args_;
   int64_t batch_, tokens_, channels_;
-  int64_t parts_;    // that are rounded here: q, k and v, or v alone where the others come in e4m3
+  int64_t parts_;  // that are rounded here: q, k and v, or v alone where the others come in e4m3
   Numbers* numbers_;
   float* reach_;          // of values, see value_means.h
   __nv_bfloat16* means_;  // (B, N, D)

@@ -31,7 +31,7 @@ constexpr int kFoldThreads = 512, kFoldWarps = kFoldThreads / kWarp;
 constexpr int kPack = static_cast<int>(kFrontStep);  // neighbours that a thread writes
 constexpr float kWidest = 8.0f;                      // room that c gives t8 where w8 allows it
 constexpr float kSmallest = 1e-30f;                  // of c: its quotients are finite
-constexpr size_t kTogether = 16;                     // layers of a launch; its parameters have room for 28
+constexpr size_t kTogether = 16;                     // layers of a launch
 
 struct Fold {
   Slot<bf16> slot;
@@ -52,6 +52,7 @@ struct Fold {
 struct Folds {
   Fold layers[kTogether];
 };
+// What a kernel's parameters may take.
 static_assert(std::is_trivially_copyable_v<Folds> && sizeof(Folds) <= 4096 - sizeof(void*));
 
 // How many of the eight ranks from `first` on, a multiple of 8, are a segment's. They are the first ones.
@@ -163,7 +164,8 @@ __device__ void look_at_segments(const Fold& f, DeviceFault* fault) {
 }
 
 // Grid: (groups of eight columns, layers).
-__global__ void __launch_bounds__(kFoldThreads) fold_down_kernel(const __grid_constant__ Folds folds, DeviceFault* fault) {
+__global__ void __launch_bounds__(kFoldThreads)
+    fold_down_kernel(const __grid_constant__ Folds folds, DeviceFault* fault) {
   __shared__ float factors[kRanks];
   const Fold& f = folds.layers[blockIdx.y];
   const int32_t first = static_cast<int32_t>(blockIdx.x) * kRanks;

@@ -8,8 +8,8 @@ namespace fx::cuda {
 namespace {
 
 constexpr int kVector = 8;
-constexpr int kChannels = 64;                     // of a block
-constexpr int kColumns = kChannels / kVector;     // threads side by side
+constexpr int kChannels = 64;                  // of a block
+constexpr int kColumns = kChannels / kVector;  // threads side by side
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kRowsAtOnce = kThreads / kColumns;  // of a block
 constexpr int kReads = 4;                         // that a thread begins before it uses the first
@@ -52,8 +52,7 @@ __device__ void read_rows(const bf16* first, int64_t stride, int64_t begin, int6
 }
 
 // Grid: (parts of the tokens, which are one cluster; groups of channels; B). All sums are added in a fixed order.
-__global__ void __launch_bounds__(kThreads)
-    means_kernel(RowsOf<bf16> v, int64_t channels, bf16* means, float* reach) {
+__global__ void __launch_bounds__(kThreads) means_kernel(RowsOf<bf16> v, int64_t channels, bf16* means, float* reach) {
   __shared__ Spread of_warp[kWarps][kChannels], of_block[kChannels];
   const int column = threadIdx.x % kColumns * kVector, warp = threadIdx.x / kWarp;
   const int64_t first = static_cast<int64_t>(blockIdx.y) * kChannels, batch = blockIdx.z;
@@ -103,8 +102,8 @@ void find_means(const Tensor& v, __nv_bfloat16* means, float* reach, cudaStream_
   const int64_t channels = v.size(2) * v.size(3);
   const dim3 grid(clusters ? kParts : 1, static_cast<unsigned>(ceil_div(channels, kChannels)),
                   static_cast<unsigned>(v.size(0)));
-  launch_clusters(means_kernel, grid, kThreads, 0, stream, "attention: means of values", RowsOf<bf16>(v), channels, means,
-                  reach);
+  launch_clusters(means_kernel, grid, kThreads, 0, stream, "attention: means of values", RowsOf<bf16>(v), channels,
+                  means, reach);
 }
 
 }  // namespace fx::cuda

@@ -89,7 +89,8 @@ void FoldedFronts::use(bool on) { use_level(on ? level() : 0); }
 
 void FoldedFronts::use_level(int level) {
   used_ = level;
-  for (size_t slot = 0; slot < reach_.size(); ++slot) target_->slots()[slot].slot->front_columns = columns_at(slot, level);
+  for (size_t slot = 0; slot < reach_.size(); ++slot)
+    target_->slots()[slot].slot->front_columns = columns_at(slot, level);
 }
 
 bool FoldedFronts::slots_have_memory() const {

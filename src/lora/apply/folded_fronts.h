@@ -25,8 +25,8 @@ class FoldedFronts {
   void begin();
   // A front is to be written: the operand, which has these parts and must stay until `finish`. Without parts, nothing.
   void write(size_t slot, const LoraOperand& operand, const SlotParts& parts);
-  // Writes them, waits, and says whether all that was written since `begin` is as good there as beside the weight. If not, what was
-  // written counts as unknown.
+  // Writes them, waits, and says whether all that was written since `begin` is as good there as beside the weight. If not,
+  // what was written counts as unknown.
   bool finish(const AdapterSet& adapters);
   // The layer's weight has new scales.
   void forget(size_t slot) { contents_[slot].reset(); }
@@ -48,12 +48,12 @@ class FoldedFronts {
   const AdapterTarget* target_;
   Buffer rooms_, reaches_;  // (slots) f32, i32: see FoldLoraArgs
   SlotContents contents_;
-  std::vector<int64_t> reach_;  // columns, from the last, that have an effect
-  AdapterSet adapters_;         // to which the contents point
+  std::vector<int64_t> reach_;                         // columns, from the last, that have an effect
+  AdapterSet adapters_;                                // to which the contents point
   std::vector<std::pair<size_t, SlotParts>> written_;  // since `begin`
   FoldLorasArgs folds_;                                // that write them
-  bool any_ = false;  // a layer has a front
-  int used_ = 0;      // level
+  bool any_ = false;                                   // a layer has a front
+  int used_ = 0;                                       // level
 };
 
 }  // namespace fx
