@@ -3,10 +3,11 @@
 #   scripts/gpu/bench.sh [SECTION...]      image swap transformer sizes load; default: all
 # Tables go to standard output and $OUT/bench.txt, with the clocks under load, and each row as a line of JSON to $OUT/bench.jsonl (default
 # OUT: out). FLUXSWAP is the program (default build/gpu/fluxswap, as scripts/gpu/pack.sh collects it),
-# ROWS the rows of `image` (default: all), IMAGES the pictures of each row (default 10), SWAPS the changes of adapters (default 100),
-# MAX_SECONDS the limit of each run (default 300), SHAPE another shape (tiny, to try this script). The exit status is 1 if any run
-# failed. MODEL, a diffusers folder of FLUX.1's sizes (tools/gpu/random_flux.py writes one), takes the place of random weights where sections
-# are about FLUX.1 [dev]: its files load in a second, random weights take fifteen.
+# ROWS the rows of `image`, `sizes` and `transformer` (default: all; the default way and the fastest; those and bf16), IMAGES the pictures of
+# each row (default 10), SWAPS the changes of adapters (default 100), MAX_SECONDS the limit of each run (default 300), SHAPE another shape
+# (tiny, to try this script). The exit status is 1 if any run failed. MODEL, a diffusers folder of FLUX.1's sizes
+# (tools/gpu/random_flux.py writes one), takes the place of random weights where sections are about FLUX.1 [dev]: its files load in a
+# second, random weights take fifteen.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 # shellcheck source=scripts/gpu/common.sh
@@ -35,7 +36,7 @@ measure() {
 }
 
 section() {
-  local fast=fp8-unmerged,fp8-e4m3  # the default, and the fastest
+  local fast=${ROWS:-fp8-unmerged,fp8-e4m3}  # the default, and the fastest
   case $1 in
     image)
       # In three runs, so that each fits a limit of time.
@@ -47,13 +48,13 @@ section() {
         --rows fp8-unmerged,fp8-unmerged-128,fp8-unmerged-bf16,fp8-unmerged-swap,fp8-unmerged-small,fp8-no-adapter
       ;;
     swap) measure flux-dev swap --swaps "${SWAPS:-100}" --steps 4 ;;
-    transformer) measure flux-dev transformer --rows $fast,bf16-merged --images 3 --profile ;;
+    transformer) measure flux-dev transformer --rows "${ROWS:-$fast,bf16-merged}" --images 3 --profile ;;
     sizes)
-      measure flux-dev image --rows $fast --images 5 --width 512 --height 512
-      measure flux-dev image --rows $fast --images 5 --width 768 --height 1344
-      measure flux-dev image --rows $fast --images 3 --batch 2
-      measure flux-dev image --rows $fast --images 3 --batch 4
-      measure flux-schnell image --rows $fast --images "$images" --steps 4 --max-sequence-length 256
+      measure flux-dev image --rows "$fast" --images 5 --width 512 --height 512
+      measure flux-dev image --rows "$fast" --images 5 --width 768 --height 1344
+      measure flux-dev image --rows "$fast" --images 3 --batch 2
+      measure flux-dev image --rows "$fast" --images 3 --batch 4
+      measure flux-schnell image --rows "$fast" --images "$images" --steps 4 --max-sequence-length 256
       ;;
     load) measure flux-dev load ;;
     *) echo "bench: expected image, swap, transformer, sizes or load, found '$1'" >&2; exit 2 ;;
