@@ -13,6 +13,7 @@ LinearArgs Linear::args(const ScaledRows& x) const {
   const int64_t of_x = x.front.defined() ? x.front.size(2) : 0;
   return {.x = x.values,
           .x_scale = x.scale,
+          .x_mean = x.mean,
           .x_front = front.defined() && of_x > 0 ? x.front.slice(2, of_x - front.size(1), of_x) : Tensor(),
           .weight = weight_->tensor,
           .weight_scale = weight_->scale,

@@ -12,6 +12,7 @@ struct ScaledRows {
   Tensor values;
   Tensor scale;  // (B, L), or none
   Tensor front;  // (B, L, as many as any layer that reads them has) right before the values, or none
+  Tensor mean;   // (B, m): what all rows stand for beside their values (LinearArgs::x_mean), or none
 
   ScaledRows() = default;
   ScaledRows(const Tensor& plain) : values(plain) {}
@@ -20,7 +21,12 @@ struct ScaledRows {
   // Rows [begin, end) of each batch entry.
   ScaledRows rows(int64_t begin, int64_t end) const {
     const auto part = [&](const Tensor& t) { return t.defined() ? t.slice(1, begin, end) : Tensor(); };
-    return {part(values), part(scale), part(front)};
+    return ScaledRows(part(values), part(scale), part(front)).with_mean(mean);
+  }
+  ScaledRows with_mean(const Tensor& of_all_rows) const {
+    ScaledRows rows = *this;
+    rows.mean = of_all_rows;
+    return rows;
   }
 };
 

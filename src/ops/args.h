@@ -45,9 +45,13 @@ struct LinearOutput {
 // its product. So the adapter costs a few more columns of two products, and no pass over y. in, out and front_columns are
 // then multiples of kFrontStep, and the device multiplies in e4m3. Memory is asked for as for all E: a step that is recorded
 // needs none.
+//
+// Means. Each row of an entry of x stands for itself plus x_mean in its first m channels: what is the same in all rows
+// goes through weight and adapter once, into the bias, and is never rounded to e4m3.
 struct LinearArgs {
   Tensor x;                  // (B, L, in)
   Tensor x_scale;            // (B, L) f32, with x of e4m3
+  Tensor x_mean = {};        // (B, m), m <= in, f32 with a weight of f32, else bf16; optional
   Tensor x_front = {};       // (B, L, E), right before x: with x of e4m3 and a front of the weight
   Tensor weight;             // (out, in) f32, bf16 or e4m3
   Tensor weight_scale;       // (out) f32, with a weight of e4m3
@@ -64,9 +68,9 @@ struct LinearArgs {
 
 // y = x, row by row in e4m3.
 struct QuantizeRowsArgs {
-  Tensor x;      // (rows, C) f32 or bf16, contiguous
-  Tensor y;      // (rows, C) e4m3
-  Tensor scale;  // (rows) f32
+  Tensor x;                // (rows, C) f32 or bf16, contiguous
+  Tensor y;                // (rows, C) e4m3
+  Tensor scale;            // (rows) f32
   float largest = 448.0f;  // bound of the magnitudes of a row: less leaves room for a front
 };
 
@@ -110,11 +114,14 @@ struct QkNormRopeArgs {
 // o = softmax(scale * q k^T + bias) v for each head. With `e4m3`, which needs bf16 and neither bias nor mask, queries,
 // keys, values and weights are rounded to e4m3 on the way, where the device has matrix units for it; q and k may be e4m3
 // already (see QkNormRopeArgs).
+// With `o_mean`, which goes with `e4m3`, the result is o + o_mean: what all queries have in common (the mean of the values)
+// may be left to whoever reads o, see LinearArgs::x_mean. Back-ends that leave nothing write zeros.
 struct AttentionArgs {
-  Tensor q;     // (B, Lq, N, D)
-  Tensor k, v;  // (B, Lk, N, D)
-  Tensor o;     // (B, Lq, N, D); may not overlap the inputs
-  Tensor bias;  // (N, Lq, Lk), optional
+  Tensor q;            // (B, Lq, N, D)
+  Tensor k, v;         // (B, Lk, N, D)
+  Tensor o;            // (B, Lq, N, D); may not overlap the inputs
+  Tensor o_mean = {};  // (B, N, D), of o's type; optional
+  Tensor bias;         // (N, Lq, Lk), optional
   bool causal = false;
   bool e4m3 = false;
   float scale = 1.0f;

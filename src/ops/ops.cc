@@ -81,9 +81,17 @@ void check_fronts(const OpCheck& check, const LinearArgs& a, bool multiplies_in_
   check.that(a.front_columns >= 0 && a.front_columns <= columns, "as many columns as the front has, or fewer");
   if (a.front_columns == 0) return;
   check.that(multiplies_in_e4m3, "no columns of a front where the device does not multiply in f8_e4m3");
-  check.that(out % kFrontStep == 0 && in % kFrontStep == 0 && columns % kFrontStep == 0 &&
-                 a.front_columns % kFrontStep == 0,
-             "in, out and columns of the front as multiples of 16 where it is used");
+  check.that(
+      out % kFrontStep == 0 && in % kFrontStep == 0 && columns % kFrontStep == 0 && a.front_columns % kFrontStep == 0,
+      "in, out and columns of the front as multiples of 16 where it is used");
+}
+
+void check_mean(const OpCheck& check, const LinearArgs& a) {
+  if (!a.x_mean.defined()) return;
+  check.rank("x_mean", a.x_mean, 2, a.weight.dtype() == DType::f32 ? DType::f32 : DType::bf16);
+  check.that(a.x_mean.size(0) == a.x.size(0) && a.x_mean.size(1) <= a.x.size(2),
+             "x_mean of x's batch, no wider than x");
+  check.dense("x_mean", a.x_mean);
 }
 
 // x and y of a row-wise operation: (B, L, C) each.
@@ -118,6 +126,7 @@ void Ops::linear(const LinearArgs& a) {
   if (a.weight_front.defined()) check.dense_rows("weight", a.weight);
   else check.dense("weight", a.weight);
   check.dense_rows("x", a.x);
+  check_mean(check, a);
   check.that(a.x.dtype() != DType::f8_e4m3 || (a.weight.dtype() == DType::f8_e4m3 && !a.weight_only),
              "x of f8_e4m3 only with a weight of it that is not weight_only");
   check.optional_values("bias", a.bias, {out});
@@ -152,6 +161,11 @@ void Ops::attention(const AttentionArgs& a) {
   if (a.bias.defined()) check.like("bias", a.bias, {heads, a.q.size(1), keys}, a.q);
   check.that(!a.e4m3 || (a.v.dtype() == DType::bf16 && !a.bias.defined() && !a.causal),
              "bf16 without bias and mask for attention in f8_e4m3");
+  if (a.o_mean.defined()) {
+    check.that(a.e4m3, "o_mean only with attention in f8_e4m3");
+    check.like("o_mean", a.o_mean, {batch, heads, head_size}, a.o);
+    check.dense("o_mean", a.o_mean);
+  }
   for (const Tensor& t : {a.q, a.k, a.v, a.o}) check.dense_rows("q, k, v, o", t);
   if (a.bias.defined()) check.dense_rows("bias", a.bias);
   check.that(keys > 0 && (!a.causal || a.q.size(1) == keys), "at least one key, and as many queries as keys if causal");
@@ -189,7 +203,8 @@ void Ops::merge_lora(const MergeLoraArgs& a) {
   const OpCheck check("merge_lora", *this);
   check.values_rank("base", a.base, 2);
   check.scaled("weight", a.weight, a.base.shape(), a.weight_scale);
-  check.that(a.weight.dtype() == DType::f8_e4m3 || a.weight.dtype() == a.base.dtype(), "a weight of the base's type or f8_e4m3");
+  check.that(a.weight.dtype() == DType::f8_e4m3 || a.weight.dtype() == a.base.dtype(),
+             "a weight of the base's type or f8_e4m3");
   for (const Tensor& t : {a.base, a.weight}) check.dense("base, weight", t);
   check_lora(check, a.lora, a.base.size(0), a.base.size(1), a.base.dtype());
   do_merge_lora(a);
@@ -309,7 +324,9 @@ void Ops::multiply(const BinaryArgs& a) {
 void Ops::copy(const CopyArgs& a) {
   const OpCheck check("copy", *this);
   check.that(a.x.defined(), "an input");
-  const auto converts = [&](DType dtype) { return dtype == DType::f16 ? computes_in(DType::bf16) : check.takes(dtype); };
+  const auto converts = [&](DType dtype) {
+    return dtype == DType::f16 ? computes_in(DType::bf16) : check.takes(dtype);
+  };
   const bool converted = a.y.defined() && converts(a.x.dtype()) && converts(a.y.dtype());
   check.tensor("y", a.y, a.x.shape(), converted ? a.y.dtype() : a.x.dtype());
   do_copy(a);

@@ -285,6 +285,15 @@ Cases type_errors() {
     a.outputs[0].y = e4m3({2, 3, 6});
   });
   break_linear("bias: expected (6) f32, got (6) f16", [](auto& a) { a.bias = t({6}, DType::f16); });
+  break_linear("x_mean: expected a tensor of 2 axes of bf16, got (2, 8) f32", [](auto& a) { a.x_mean = t({2, 8}); });
+  break_linear("expected x_mean of x's batch, no wider than x", [](auto& a) { a.x_mean = bf16({2, 9}); });
+  break_linear("expected x_mean of x's batch, no wider than x", [](auto& a) { a.x_mean = bf16({3, 8}); });
+  break_linear("x_mean: expected contiguous memory", [](auto& a) { a.x_mean = bf16({8, 2}).transpose(0, 1); });
+  break_attention("o_mean: expected (2, 3, 8) bf16, got (2, 24) bf16", [](auto& a) { a.o_mean = bf16({2, 24}); });
+  break_attention("o_mean: expected contiguous memory", [](auto& a) { a.o_mean = bf16({2, 8, 3}).transpose(1, 2); });
+  break_attention("expected o_mean only with attention in f8_e4m3", [](auto& a) {
+    a.o_mean = bf16({2, 3, 8}), a.e4m3 = false;
+  });
   const auto front = [](auto& a) {  // of both, 4 columns
     const Tensor x = e4m3({2, 3, 12}), weight = e4m3({6, 12});
     a.x_front = x.slice(2, 0, 4), a.x = x.slice(2, 4, 12), a.x_scale = t({2, 3}), a.weight_down = e4m3({4, 8});
@@ -320,7 +329,8 @@ Cases type_errors() {
     });
   }
   break_linear("expected as many columns as the front has, or fewer", [=](auto& a) { front(a), a.front_columns = 16; });
-  break_linear("expected as many columns as the front has, or fewer", [=](auto& a) { front(a), a.front_columns = -16; });
+  break_linear("expected as many columns as the front has, or fewer",
+               [=](auto& a) { front(a), a.front_columns = -16; });
   // All sizes are multiples of 16 but what is used of the front.
   break_linear("expected in, out and columns of the front as multiples of 16", [=](auto& a) {
     const Tensor weight = e4m3({32, 32});
@@ -328,9 +338,8 @@ Cases type_errors() {
     a.weight_scale = t({32}), a.weight_down = e4m3({16, 16}), a.front_columns = 8;
     a.bias = {}, a.lora = {}, a.outputs[0].y = bf16({2, 3, 32});
   });
-  break_linear("expected a front of x, weight_down and columns only with a front of the weight", [](auto& a) {
-    a.front_columns = 16;
-  });
+  break_linear("expected a front of x, weight_down and columns only with a front of the weight",
+               [](auto& a) { a.front_columns = 16; });
   break_linear("expected a front of x with x of f8_e4m3 only", [=](auto& a) {
     front(a), a.x = bf16({2, 3, 8}), a.x_scale = {};
   });

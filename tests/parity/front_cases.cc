@@ -25,6 +25,7 @@ struct FrontLinear {
   bool fits = true;      // the adapter's ranks lie within the front
   int64_t used = 0;      // columns that the product takes; 0 is all
   int64_t reach = -1;    // of the adapter, where that is not to be looked at
+  int64_t mean = 0;      // channels of a mean that x goes without
 };
 
 // One output, and the same without the adapter.
@@ -74,6 +75,7 @@ void make_front(const FrontLinear& c, Operands& o) {
   o.buffers().back().written = o.buffers().back().judged_by_case = true;
   o.view("gate", o.as(DType::f32).input("table", {3, c.s.batch, 2 * c.s.columns}).slice(2, 0, c.s.columns));
   o.integers("step", {1}, {2});
+  o.view("x_mean", c.mean > 0 ? o.input("mean", {c.s.batch, c.mean}) : Tensor());
   if (c.first > 0) make_output(c, "y0", c.first, o);
   make_output(c, "y", c.s.columns - c.first, o);
 }
@@ -93,6 +95,7 @@ void fold(Ops& ops, const Operands& o, const LoraOperand& lora) {
 void run_front(const FrontLinear& c, Ops& ops, const Operands& o) {
   LinearArgs args{.x = o["x"],
                   .x_scale = o["x_scale"],
+                  .x_mean = o["x_mean"],
                   .x_front = o["x_front"],
                   .weight = o["weight"],
                   .weight_scale = o["weight_scale"],
@@ -193,8 +196,19 @@ std::vector<OpCase> front_cases() {
     add({.name = "one", .s = {2, 40, 64, 96}, .segments = one, .reach = 16});
     add({.name = "narrow", .s = {2, 40, 64, 96}, .segments = one, .front = 128, .used = 16, .reach = 16});
     add({.name = "narrow_qkv", .s = {2, 40, 64, 96}, .segments = qkv, .front = 128, .used = 64, .reach = 32});
-    add({.name = "narrow_gated", .s = {1, 131, 64, 96}, .segments = gaps, .front = 128, .gated = true, .used = 32, .reach = 24});
-    add({.name = "second_half", .s = {1, 131, 64, 96}, .segments = {24, 2, 0, 96}, .front = 48, .used = 32, .reach = 24});
+    add({.name = "narrow_gated",
+         .s = {1, 131, 64, 96},
+         .segments = gaps,
+         .front = 128,
+         .gated = true,
+         .used = 32,
+         .reach = 24});
+    add({.name = "second_half",
+         .s = {1, 131, 64, 96},
+         .segments = {24, 2, 0, 96},
+         .front = 48,
+         .used = 32,
+         .reach = 24});
     add({.name = "qkv", .s = {2, 40, 64, 96}, .segments = qkv});
     add({.name = "gaps", .s = {1, 71, 64, 96}, .segments = gaps});
     add({.name = "overlap", .s = {1, 131, 64, 96}, .segments = overlap});
@@ -217,6 +231,22 @@ std::vector<OpCase> front_cases() {
     add({.name = "deep", .s = {1, 300, 3072, 96}, .segments = one});
     add({.name = "deepest", .s = {1, 64, 15360, 96}, .segments = {0, 128, 0, 96}, .front = 128, .capacity = 128});
     add({.name = "deepest_wide", .s = {1, 64, 15360, 96}, .segments = {0, 512, 0, 96}, .front = 512, .capacity = 512});
+    add({.name = "mean", .s = {2, 40, 64, 96}, .segments = one, .mean = 64});
+    add({.name = "mean_odd", .s = {2, 40, 64, 96}, .segments = qkv, .gated = true, .mean = 37});
+    add({.name = "mean_narrow",
+         .s = {2, 40, 64, 96},
+         .segments = qkv,
+         .front = 128,
+         .gated = true,
+         .used = 64,
+         .mean = 48});
+    add({.name = "mean_deep",
+         .s = {2, 64, 15360, 96},
+         .segments = {0, 128, 0, 96},
+         .front = 128,
+         .capacity = 128,
+         .gated = true,
+         .mean = 3072});
     // As strong and as weak as adapters are.
     add({.name = "strong", .s = {1, 64, 3072, 96}, .segments = {0, 1, 0, 96}, .strength = 1.5f});
     add({.name = "weak", .s = {1, 300, 3072, 96}, .segments = one, .strength = 0.005f, .f32 = true});

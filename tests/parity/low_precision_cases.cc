@@ -20,6 +20,7 @@ struct Fp8Linear {
   bool rows_of_many = false;  // x and y are rows of longer sequences
   int64_t first = 0;          // columns of the first output, if there are two
   std::vector<int32_t> segments = {};
+  int64_t mean = 0;  // channels of a mean that x goes without
 };
 
 void make_x(const Fp8Linear& c, Operands& o) {
@@ -55,12 +56,14 @@ void make_linear(const Fp8Linear& c, Operands& o) {
   if (c.lora) make_lora(o, {.capacity = 24, .in = c.s.depth, .segments = c.segments, .deviation = 0.5f});
   o.view("gate", o.as(DType::f32).input("table", {3, c.s.batch, 2 * c.s.columns}).slice(2, 0, c.s.columns));
   o.integers("step", {1}, {2});
+  o.view("x_mean", c.mean > 0 ? o.input("mean", {c.s.batch, c.mean}, 1, 2) : Tensor());
   make_y(c, o);
 }
 
 void run_linear(const Fp8Linear& c, Ops& ops, const Operands& o) {
   LinearArgs args{.x = o["x"],
                   .x_scale = o["x_scale"],
+                  .x_mean = o["x_mean"],
                   .weight = o["weight"],
                   .weight_scale = o["weight_scale"],
                   .weight_only = c.weight_only,
@@ -121,6 +124,56 @@ void add_fp8_linear_cases(std::vector<OpCase>& cases) {
   add({.name = "rows_of_many", .s = {2, 17, 64, 96}, .rows_of_many = true});
   add({.name = "rows_of_many_given", .s = {2, 17, 64, 96}, .input = Input::e4m3, .rows_of_many = true});
   add({.name = "rows_of_many_gated", .s = {2, 17, 64, 96}, .gated = true, .rows_of_many = true});
+}
+
+// Into the bias of a product, or into the pass behind it; read 16 bytes at a time, or not.
+void add_fp8_mean_cases(std::vector<OpCase>& cases) {
+  const std::vector<int32_t> qkv = {0, 4, 0, 30, 8, 7, 30, 35, 16, 1, 65, 31};
+  const Fp8Linear all[] = {
+      {.name = "mean", .s = {2, 33, 64, 96}, .mean = 64},
+      {.name = "mean_no_bias", .s = {1, 77, 64, 96}, .bias = false, .mean = 32},
+      {.name = "mean_gelu", .s = {2, 33, 64, 96}, .activation = Activation::gelu_tanh, .mean = 64},
+      {.name = "mean_given", .s = {2, 33, 64, 96}, .input = Input::e4m3, .mean = 41},
+      {.name = "mean_gated", .s = {2, 33, 64, 96}, .gated = true, .mean = 64},
+      {.name = "mean_gated_no_bias", .s = {2, 33, 64, 96}, .bias = false, .gated = true, .mean = 48},
+      {.name = "mean_gated_odd", .s = {2, 13, 40, 33}, .gated = true, .mean = 17},
+      {.name = "mean_gated_of_many", .s = {2, 17, 64, 96}, .gated = true, .rows_of_many = true, .mean = 64},
+      {.name = "mean_gated_deep", .s = {2, 130, 4096, 96}, .gated = true, .mean = 3088},
+      {.name = "mean_weight_only", .s = {2, 7, 64, 96}, .weight_only = true, .mean = 64},
+      {.name = "mean_split", .s = {2, 33, 64, 160}, .activation = Activation::gelu_tanh, .first = 64, .mean = 64},
+      {.name = "mean_lora", .s = {2, 40, 64, 96}, .lora = true, .segments = qkv, .mean = 48},
+      {.name = "mean_lora_gated", .s = {2, 40, 64, 96}, .gated = true, .lora = true, .segments = qkv, .mean = 64},
+      {.name = "mean_lora_none", .s = {2, 40, 64, 96}, .lora = true, .mean = 64},
+  };
+  for (const Fp8Linear& c : all) cases.push_back(fp8_linear(c));
+}
+
+// In a model that is not of e4m3.
+OpCase mean_linear(DType dtype) {
+  return {.name = fmt::format("linear/{}_mean", name(dtype)),
+          .make =
+              [=](Operands& o) {
+                o.as(dtype).input("x", {2, 31, 64});
+                o.as(dtype).input("x_mean", {2, 48}, 1, 2);
+                o.as(dtype).input("weight", {96, 64}, 0.125f);
+                o.as(dtype).input("bias", {96});
+                make_lora(o, {.capacity = 24, .in = 64, .segments = {0, 4, 0, 30, 8, 7, 30, 35}, .dtype = dtype});
+                o.as(dtype).output("y", {2, 31, 96});
+              },
+          .run =
+              [](Ops& ops, const Operands& o) {
+                ops.linear({.x = o["x"],
+                            .x_scale = {},
+                            .x_mean = o["x_mean"],
+                            .weight = o["weight"],
+                            .weight_scale = {},
+                            .bias = o["bias"],
+                            .lora = lora_operand(o, 96),
+                            .outputs = {{{o["y"], Activation::silu}}},
+                            .gate = {}});
+              },
+          .eps = 4e-6,
+          .factor = 4};
 }
 
 void add_fp8_lora_cases(std::vector<OpCase>& cases) {
@@ -256,6 +309,9 @@ std::vector<OpCase> low_precision_cases() {
   std::vector<OpCase> cases;
   add_fp8_linear_cases(cases);
   add_fp8_lora_cases(cases);
+  add_fp8_mean_cases(cases);
+  cases.push_back(mean_linear(DType::bf16));
+  cases.push_back(mean_linear(DType::f32));
   cases.push_back(mixed_linear("f32_in", {1, 33, 64, 96}, true, false));
   cases.push_back(mixed_linear("f32_in", {2, 1, 31, 33}, true, false));
   cases.push_back(mixed_linear("f32_out", {1, 33, 64, 96}, false, true));

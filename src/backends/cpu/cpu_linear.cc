@@ -176,6 +176,7 @@ void run(const Product& p, ThreadPool& threads, int64_t lora_capacity, float* sc
 }  // namespace
 
 void CpuOps::do_linear(const LinearArgs& args) {
+  check(!args.x_mean.defined(), ErrorCode::unsupported, "[linear] the back-end cpu takes no mean of x apart");
   Product product{.kernels = kernels_, .x = Rows(args.x)};
   product.rows = args.x.size(0) * args.x.size(1);
   product.depth = args.x.size(2);

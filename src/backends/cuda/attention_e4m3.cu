@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kMostThreads)
   }
 }
 
-// Grid: (blocks of kRows tokens, B).
+// Grid: (blocks of kRows tokens, B). Without `means` none are added.
 __global__ void __launch_bounds__(kMostThreads)
     widen_kernel(const uint8_t* from, RowsOf<bf16> to, int channels, const bf16* means, const Numbers* numbers) {
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kRows, batch = blockIdx.y;
@@ -102,8 +102,8 @@ __global__ void __launch_bounds__(kMostThreads)
   const int rows = static_cast<int>(min(static_cast<int64_t>(kRows), to.per_batch - first));
   const uint8_t* in = from + (batch * to.per_batch + first) * channels;
   for (int c = threadIdx.x * kVector; c < channels; c += blockDim.x * kVector) {
-    float mean[kVector];
-    load(means + batch * channels + c, mean);
+    float mean[kVector] = {};
+    if (means) load(means + batch * channels + c, mean);
     uint2 packed[kRows];
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -137,8 +137,9 @@ bool E4m3Attention::takes(const AttentionArgs& a) {
   const bool narrow = a.q.dtype() == DType::f8_e4m3;
   if (narrow && !(fit_vectors(kVector, a.v, a.o) && fit_vectors(16, a.q, a.k))) return false;
   const auto side_by_side = [&](const Tensor& t) { return t.size(2) == 1 || t.stride(2) == head_size; };
-  return a.q.size(1) == a.k.size(1) && head_size % 16 == 0 && (narrow || fit_vectors(kVector, a.q, a.k, a.v, a.o)) &&
-         side_by_side(a.q) && side_by_side(a.k) && side_by_side(a.v) && side_by_side(a.o);
+  return a.q.size(1) == a.k.size(1) && head_size % 16 == 0 && fits_vectors(kVector, a.o_mean) &&
+         (narrow || fit_vectors(kVector, a.q, a.k, a.v, a.o)) && side_by_side(a.q) && side_by_side(a.k) &&
+         side_by_side(a.v) && side_by_side(a.o);
 }
 
 E4m3Attention::E4m3Attention(const AttentionArgs& args, Scratch& scratch)
@@ -154,7 +155,7 @@ E4m3Attention::E4m3Attention(const AttentionArgs& args, Scratch& scratch)
   std::byte* memory = scratch.bytes(parts.bytes());
   numbers_ = reinterpret_cast<Numbers*>(memory + numbers);
   reach_ = reinterpret_cast<float*>(memory + reach);
-  means_ = reinterpret_cast<bf16*>(memory + means);
+  means_ = args.o_mean.defined() ? args.o_mean.data<bf16>() : reinterpret_cast<bf16*>(memory + means);
   narrow_ = reinterpret_cast<uint8_t*>(memory + narrow);
   o_ = reinterpret_cast<uint8_t*>(memory + o);
 }
@@ -209,7 +210,7 @@ void E4m3Attention::quantize(cudaStream_t stream) const {
 void E4m3Attention::widen(cudaStream_t stream) const {
   const dim3 grid(static_cast<unsigned>(ceil_div(tokens_, kRows)), static_cast<unsigned>(batch_));
   widen_kernel<<<grid, threads_for(channels_), 0, stream>>>(o_, RowsOf<bf16>(args_.o), static_cast<int>(channels_),
-                                                            means_, numbers_);
+                                                            args_.o_mean.defined() ? nullptr : means_, numbers_);
   check_launch("attention: from e4m3");
 }
 

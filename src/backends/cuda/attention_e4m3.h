@@ -3,7 +3,8 @@
 //
 // Queries and keys come normed and are cast as they are. Values go without their mean over the tokens (value_means.h says why),
 // scaled by the power of two that brings the largest to 448 or below. A result is a weighted mean of them, so their scale fits
-// it as well; the way back adds the values' mean.
+// it as well; the way back adds the values' mean, or leaves it to whoever reads the result: then every row is in e4m3
+// already, and is not rounded again.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -196,6 +196,10 @@ void CudaOps::do_attention(const AttentionArgs& a) {
       return;
     }
   }
+  if (a.o_mean.defined()) {
+    check_cuda(cudaMemsetAsync(a.o_mean.raw(), 0, static_cast<size_t>(a.o_mean.bytes()), stream()),
+               "attention: no mean");
+  }
   if (a.q.dtype() == DType::f8_e4m3) {
     // Not in scratch memory, which the attention itself may use.
     return do_attention(widened(a, widened_.bytes(2 * (a.q.count() + a.k.count())), stream()));

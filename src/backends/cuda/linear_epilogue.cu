@@ -11,7 +11,7 @@ constexpr int kPack = 8;  // neighbours that a thread takes at a time where widt
 constexpr int kColumnThreads = 128;
 
 struct Columns {
-  int64_t count, first_row;
+  int64_t count, first_row, bias_batch;
   const void* bias;
   bool bias_is_bf16;
   Activation activation;
@@ -19,8 +19,9 @@ struct Columns {
   StepRows gate;
 
   template <int n>
-  __device__ void add_bias(int64_t c, float (&v)[n]) const {
+  __device__ void add_bias(int64_t batch, int64_t c, float (&v)[n]) const {
     if (!bias) return;
+    c += batch * bias_batch;
     float b[n];
     if (bias_is_bf16) load(static_cast<const bf16*>(bias) + c, b);
     else load(static_cast<const float*>(bias) + c, b);
@@ -36,7 +37,7 @@ __global__ void epilogue_kernel(RowsOf<P> product, RowsOf<Y> y, Columns e, Devic
   if (c >= e.count) return;
   float v[n];
   load(product[row] + c, v);
-  e.add_bias(c, v);
+  e.add_bias(row / y.per_batch, c, v);
 #pragma unroll
   for (int i = 0; i < n; ++i) v[i] = activate(e.activation, v[i]);
   if (e.gate.table) {
@@ -57,7 +58,7 @@ __global__ void epilogue_kernel(RowsOf<P> product, RowsOf<Y> y, Columns e, Devic
 
 template <class P, class Y, int n>
 void launch(const LinearEpilogue& e, DeviceFault* fault, cudaStream_t stream) {
-  Columns columns{.count = e.y.size(2), .first_row = e.first_row, .bias = e.bias};
+  Columns columns{.count = e.y.size(2), .first_row = e.first_row, .bias_batch = e.bias_batch, .bias = e.bias};
   columns.bias_is_bf16 = e.bias_type == DType::bf16;
   columns.activation = e.activation;
   columns.add = e.add;
@@ -68,7 +69,7 @@ void launch(const LinearEpilogue& e, DeviceFault* fault, cudaStream_t stream) {
 }
 
 bool fits(const LinearEpilogue& e) {
-  const bool bias = reinterpret_cast<uintptr_t>(e.bias) % 16 == 0;
+  const bool bias = reinterpret_cast<uintptr_t>(e.bias) % 16 == 0 && e.bias_batch % kPack == 0;
   const bool gate = !e.gate.defined() || (fits_vectors(kPack, e.gate.table) && e.first_row % kPack == 0);
   return fit_vectors(kPack, e.product, e.y) && bias && gate;
 }

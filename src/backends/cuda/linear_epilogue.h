@@ -12,6 +12,7 @@ namespace fx::cuda {
 struct LinearEpilogue {
   Tensor product, y;  // (B, L, n) f32 or bf16; of one type unless the product is f32
   const void* bias = nullptr;
+  int64_t bias_batch = 0;        // from the bias of one entry to that of the next; 0: all have the same
   DType bias_type = DType::f32;  // or bf16
   Activation activation = Activation::none;
   bool add = false;

@@ -26,7 +26,8 @@ LinearRun::LinearRun(const LinearDevice& device, const LinearArgs& args)
       kind_(linear_kind(args, device.matmul)),
       front_(args.front_columns),
       has_slot_(front_ == 0 && args.lora.defined() && args.lora.a.size(0) > 0),
-      input_(args, kind_, parts_) {
+      input_(args, kind_, parts_),
+      mean_bias_(args, has_slot_, parts_) {
   const int64_t in = a_.weight.size(1), out = a_.weight.size(0), batches = a_.x.size(0);
   check(kind_ == LinearKind::outer_vector || front_ == 0, ErrorCode::unsupported,
         "[linear] an adapter in the front of a weight ({}, {}) in f8_e4m3, which this GPU does not multiply at {} rows",
@@ -51,8 +52,9 @@ void LinearRun::choose_way(const LinearOutput& output, Way& way) {
   const bool plain = output.activation == Activation::none && y.dtype() == DType::bf16;
   const bool gated = a_.gate.defined();
   if (kind_ == LinearKind::outer_vector) {
-    way.onto = a_.add && plain && (!a_.bias.defined() || adds_bias(a_, output, device_.matmul));
-    if (way.onto && (gated || (a_.bias.defined() && a_.bias.dtype() != DType::bf16))) folds_ = true;
+    way.onto = a_.add && plain && (!has_bias() || adds_bias(a_, output, device_.matmul));
+    const bool as_it_is = !a_.x_mean.defined() && (!a_.bias.defined() || a_.bias.dtype() == DType::bf16);
+    if (way.onto && (gated || !as_it_is)) folds_ = true;
   } else if (kind_ != LinearKind::f32) {
     way.onto = a_.add && plain && !gated;
   }
@@ -64,13 +66,7 @@ void LinearRun::choose_way(const LinearOutput& output, Way& way) {
 
 void LinearRun::run() {
   scratch_ = device_.scratch.bytes(parts_.bytes());
-  if (folds_) {
-    fold_ = {.gate = a_.gate, .weight_scale = a_.weight_scale, .bias = a_.bias, .batches = a_.x.size(0)};
-    fold_.scale = reinterpret_cast<float*>(scratch_ + fold_scale_at_);
-    if (a_.bias.defined()) fold_.folded_bias = scratch_ + fold_bias_at_;
-  }
-  input_.prepare(scratch_, fold_, device_.fault, device_.stream);
-  if (front_ > 0) fill_front();
+  prepare();
   if (has_slot_) lora_down(a_.lora, input_.lora(), scratch_ + inner_at_, device_.fault, device_.stream);
 
   int64_t first_row = 0;  // of the weight; the outputs take them in order
@@ -85,6 +81,17 @@ void LinearRun::run() {
     run_output(output, way, first_row);
     first_row += output.y.size(2);
   }
+}
+
+void LinearRun::prepare() {
+  bias_ = a_.x_mean.defined() ? mean_bias_.make(scratch_, device_.fault, device_.stream) : a_.bias;
+  if (folds_) {
+    fold_ = {.gate = a_.gate, .weight_scale = a_.weight_scale, .bias = bias_, .batches = a_.x.size(0)};
+    fold_.scale = reinterpret_cast<float*>(scratch_ + fold_scale_at_);
+    if (bias_.defined()) fold_.folded_bias = scratch_ + fold_bias_at_;
+  }
+  input_.prepare(scratch_, fold_, device_.fault, device_.stream);
+  if (front_ > 0) fill_front();
 }
 
 // The columns in use are the last ones.
@@ -144,9 +151,10 @@ void LinearRun::run_rows(const LinearOutput& output, const Way& way, int64_t fir
   LinearEpilogue e{.product = target, .y = output.y.slice(2, begin, end)};
   if (!fused) {
     e.activation = output.activation;
-    if (a_.bias.defined()) {
-      e.bias_type = a_.bias.dtype();
-      e.bias = a_.bias.data<std::byte>() + first * static_cast<int64_t>(size_of(e.bias_type));
+    if (bias_.defined()) {
+      e.bias_type = bias_.dtype();
+      e.bias = bias_.data<std::byte>() + first * static_cast<int64_t>(size_of(e.bias_type));
+      e.bias_batch = bias_.rank() == 2 ? bias_.stride(0) : 0;
     }
   }
   e.add = a_.add && !way.onto;
@@ -175,9 +183,9 @@ bool LinearRun::fuse(Product& p, const LinearOutput& output, bool folded, int64_
   if (p.type == DType::f32 || p.y_type != DType::bf16 || !fuses_activation(output.activation)) return false;
   Product fused = p;
   fused.gelu_tanh = output.activation == Activation::gelu_tanh;
-  if (a_.bias.defined()) {
-    if (a_.bias.dtype() != DType::bf16) return false;
-    fused.bias = a_.bias.data<uint16_t>() + first;
+  if (bias_.defined()) {
+    if (bias_.dtype() != DType::bf16) return false;
+    fused.bias = bias_.data<uint16_t>() + first;
     if (reinterpret_cast<uintptr_t>(fused.bias) % 16 != 0) return false;
   }
   if (!device_.matmul.supports(fused)) return false;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "backends/cuda/linear_input.h"
+#include "backends/cuda/mean_bias.h"
 
 namespace fx::cuda {
 
@@ -28,6 +29,8 @@ class LinearRun {
     Tensor target;            // y, or that memory
   };
   void choose_way(const LinearOutput& output, Way& way);
+  bool has_bias() const { return a_.bias.defined() || a_.x_mean.defined(); }
+  void prepare();
   void fill_front();
   void run_output(const LinearOutput& output, const Way& way, int64_t first_row);
   void run_rows(const LinearOutput& output, const Way& way, int64_t first_row, int64_t begin, int64_t end, float beta);
@@ -42,11 +45,13 @@ class LinearRun {
   const bool has_slot_;  // an adapter is added beside the weight
   ScratchParts parts_;
   LinearInput input_;
+  MeanBias mean_bias_;
   std::array<Way, 2> ways_;
   bool folds_ = false;
   // Places in scratch memory.
   int64_t fold_scale_at_ = 0, fold_bias_at_ = 0, inner_at_ = 0, widened_at_ = 0, wide_front_at_ = 0;
   int64_t rows_at_a_time_ = 0;  // of the weight
+  Tensor bias_;                 // (out), or with the mean of x (B, out) f32; undefined: none
   GateFold fold_;
   std::byte* scratch_ = nullptr;
 };

@@ -20,7 +20,7 @@ struct Fold {
   const float* weight_scale = nullptr;
   const void* bias = nullptr;
   bool bias_is_bf16 = false;
-  int64_t out = 0, count = 0;
+  int64_t out = 0, count = 0, bias_batch = 0;
   float* scale = nullptr;
   bf16* folded_bias = nullptr;
   unsigned blocks = 0;
@@ -31,6 +31,7 @@ struct Fold {
     weight_scale = fold.weight_scale.f32();
     bias = fold.bias.raw();
     bias_is_bf16 = fold.bias.defined() && fold.bias.dtype() == DType::bf16;
+    if (fold.bias.defined() && fold.bias.rank() == 2) bias_batch = fold.bias.stride(0);
     out = fold.weight_scale.count();
     count = fold.batches * out;
     scale = fold.scale;
@@ -45,7 +46,9 @@ struct Fold {
     const float factor = gate.table ? gate.row(batch, fault)[n] : 1.0f;
     scale[i] = weight_scale[n] * factor;
     if (!folded_bias) return;
-    const float value = bias_is_bf16 ? to_float(static_cast<const bf16*>(bias)[n]) : static_cast<const float*>(bias)[n];
+    const int64_t at = batch * bias_batch + n;
+    const float value =
+        bias_is_bf16 ? to_float(static_cast<const bf16*>(bias)[at]) : static_cast<const float*>(bias)[at];
     folded_bias[i] = from_float<bf16>(value * factor);
   }
 };

@@ -12,7 +12,7 @@ namespace fx::cuda {
 struct GateFold {
   StepVector gate;      // (S, B, out), or undefined: 1
   Tensor weight_scale;  // (out)
-  Tensor bias;          // (out) f32 or bf16, or undefined
+  Tensor bias;          // (out) or (B, out) f32 or bf16, or undefined
   int64_t batches = 0;
   float* scale = nullptr;       // (B, out): weight_scale * gate of the step that runs
   void* folded_bias = nullptr;  // (B, out) bf16: bias * gate; null where there is no bias

@@ -1,4 +1,5 @@
 // y = activation(x weight^T + bias + LoRA), or y += gate * (...).
+#include <algorithm>
 #include <vector>
 
 #include "backends/reference/ref_lora.h"
@@ -31,10 +32,16 @@ void RefOps<Real>::do_linear(const LinearArgs& args) {
   const int64_t in = args.x.size(2), out = args.weight.size(0);
   const auto segments = ref::segments(args.lora);
   std::vector<Real> result(out);
+  std::vector<float> sum(in);  // of a row and what it stands for besides
   for (int64_t b = 0; b < args.x.size(0); ++b) {
     const float* gate = args.gate.defined() ? ref::row_of_step(args.gate, b) : nullptr;
     for (int64_t l = 0; l < args.x.size(1); ++l) {
       const float* x = ref::at(args.x, b, l);  // (in)
+      if (args.x_mean.defined()) {
+        std::copy_n(x, in, sum.begin());
+        for (int64_t c = 0; c < args.x_mean.size(1); ++c) sum[c] += ref::at(args.x_mean, b)[c];
+        x = sum.data();
+      }
       for (int64_t n = 0; n < out; ++n) {
         result[n] =
             ref::dot<Real>(x, ref::at(args.weight, n), in) + (args.bias.defined() ? *ref::at(args.bias, n) : 0.0f);

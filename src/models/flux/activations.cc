@@ -47,7 +47,10 @@ FluxActivations::FluxActivations(Ops& ops, const FluxConfig& config, const Model
   }
   final_normed = arena.allocate(types.plain, {B, I, H});
   qkv = arena.allocate(types.plain, {B, L, 3 * H});
-  if (types.e4m3_attention) qk_e4m3 = arena.allocate(DType::f8_e4m3, {B, L, 2 * H});
+  if (types.e4m3_attention) {
+    qk_e4m3 = arena.allocate(DType::f8_e4m3, {B, L, 2 * H});
+    attn_mean = arena.allocate(types.plain, {B, H});
+  }
   attn_mlp = arena.allocate(types.plain, {B, L, H + M});
   velocity = arena.allocate(types.plain, {B, I, config.out_channels});
 }

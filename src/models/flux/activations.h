@@ -47,22 +47,24 @@ struct FluxActivations {
   Tensor pe;         // (T + I, D / 2, 2)
 
   // Modulation of all steps, computed before the loop.
-  Tensor embedding;                   // (1, max(S, B), 256), sinusoids
-  Tensor vec_parts;                   // (2, max(S, B), H), while vec is being put together
-  Tensor vec;                         // (S, B, H); after prepare: silu(vec)
-  std::vector<Tensor> img_mod;        // per double block: (S, B, 6H)
-  std::vector<Tensor> txt_mod;        // per double block: (S, B, 6H)
-  std::vector<Tensor> single_mod;     // per single block: (S, B, 3H)
-  Tensor final_mod;                   // (S, B, 2H)
+  Tensor embedding;                // (1, max(S, B), 256), sinusoids
+  Tensor vec_parts;                // (2, max(S, B), H), while vec is being put together
+  Tensor vec;                      // (S, B, H); after prepare: silu(vec)
+  std::vector<Tensor> img_mod;     // per double block: (S, B, 6H)
+  std::vector<Tensor> txt_mod;     // per double block: (S, B, 6H)
+  std::vector<Tensor> single_mod;  // per single block: (S, B, 3H)
+  Tensor final_mod;                // (S, B, 2H)
 
   // The residual stream, text rows first, and its scratch space. Of the type of activations; what feeds a block's linear
   // layers comes in theirs.
-  Tensor x;            // (B, T + I, H)
-  ScaledRows normed;   // (B, T + I, H)
+  Tensor x;             // (B, T + I, H)
+  ScaledRows normed;    // (B, T + I, H)
   Tensor final_normed;  // (B, I, H)
-  Tensor qkv;       // (B, T + I, 3H)
-  Tensor qk_e4m3;   // (B, T + I, 2H): queries and keys of e4m3 attention, or none
-  Tensor attn_mlp;  // (B, T + I, H + M): attention output, then the MLP's hidden layer
+  Tensor qkv;           // (B, T + I, 3H)
+  Tensor qk_e4m3;       // (B, T + I, 2H): queries and keys of e4m3 attention, or none
+  Tensor attn_mlp;      // (B, T + I, H + M): attention output, then the MLP's hidden layer
+  Tensor
+      attn_mean;    // (B, H): what e4m3 attention leaves out of all rows of its output (AttentionArgs::o_mean), or none
   Tensor velocity;  // (B, I, out_channels), the result
 };
 

@@ -7,8 +7,7 @@ namespace {
 
 // One of q, k, v: columns `index` * H of a fused buffer (B, L, 3H) as (B, L, N, D).
 Tensor heads_of(const Tensor& qkv, int index, int64_t heads, int64_t hidden) {
-  return qkv.slice(2, index * hidden, (index + 1) * hidden)
-      .reshape({qkv.size(0), qkv.size(1), heads, hidden / heads});
+  return qkv.slice(2, index * hidden, (index + 1) * hidden).reshape({qkv.size(0), qkv.size(1), heads, hidden / heads});
 }
 
 // Norm and rope of the queries and keys of rows [begin, end), in place or to where attention in e4m3 reads them.
@@ -38,17 +37,18 @@ void norm(Ops& ops, const Tensor& x, const Modulation& mod, const ScaledRows& no
   ops.ln_modulate({.x = x, .shift = mod.shift, .scale = mod.scale, .y = normed.values, .y_scale = normed.scale});
 }
 
-// Attention over all rows of a.qkv, into the first H columns of a.attn_mlp.
+// Attention over all rows of a.qkv, into the first H columns of a.attn_mlp and a.attn_mean.
 void joint_attention(Ops& ops, FluxActivations& a, int64_t heads) {
   const int64_t H = a.x.size(2);
   const bool narrow = a.qk_e4m3.defined();
   const Tensor& qk = narrow ? a.qk_e4m3 : a.qkv;
-  const Tensor q = heads_of(qk, 0, heads, H);                      // (B, L, N, D)
-  const Tensor o = a.attn_mlp.slice(2, 0, H).reshape(q.shape());    // (B, L, N, D)
+  const Tensor q = heads_of(qk, 0, heads, H);                     // (B, L, N, D)
+  const Tensor o = a.attn_mlp.slice(2, 0, H).reshape(q.shape());  // (B, L, N, D)
   ops.attention({.q = q,
                  .k = heads_of(qk, 1, heads, H),
                  .v = heads_of(a.qkv, 2, heads, H),
                  .o = o,
+                 .o_mean = narrow ? a.attn_mean.reshape({q.size(0), heads, q.size(3)}) : Tensor(),
                  .e4m3 = narrow,
                  .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(q.size(3))))});
 }
@@ -102,11 +102,12 @@ void DoubleBlock::forward(Ops& ops, FluxActivations& a, const Tensor& img_mod, c
 
   // Each stream adds its share of the attention, then its MLP.
   for (const auto& [weights, table, begin, end] : streams) {
-    const Tensor x = a.x.slice(1, begin, end);                                       // (B, l, H)
-    const ScaledRows normed = a.normed.rows(begin, end);                             // (B, l, H)
-    const Tensor attn_mlp = a.attn_mlp.slice(1, begin, end);                         // (B, l, H + M)
-    const Tensor mlp = attn_mlp.slice(2, H, attn_mlp.size(2));                       // (B, l, M)
-    weights.proj.add_gated(ops, attn_mlp.slice(2, 0, H), x, modulation(table, a.step, 0, H).gate);
+    const Tensor x = a.x.slice(1, begin, end);                                           // (B, l, H)
+    const ScaledRows normed = a.normed.rows(begin, end);                                 // (B, l, H)
+    const Tensor attn_mlp = a.attn_mlp.slice(1, begin, end);                             // (B, l, H + M)
+    const Tensor mlp = attn_mlp.slice(2, H, attn_mlp.size(2));                           // (B, l, M)
+    const ScaledRows attn = ScaledRows(attn_mlp.slice(2, 0, H)).with_mean(a.attn_mean);  // (B, l, H)
+    weights.proj.add_gated(ops, attn, x, modulation(table, a.step, 0, H).gate);
 
     const Modulation mod = modulation(table, a.step, 1, H);
     norm(ops, x, mod, normed);
@@ -131,7 +132,7 @@ void SingleBlock::forward(Ops& ops, FluxActivations& a, const Tensor& table) con
   linear1_.split(ops, a.normed, a.qkv, a.attn_mlp.slice(2, H, a.attn_mlp.size(2)), Activation::gelu_tanh);
   norm_rope(ops, a, 0, a.sizes.tokens(), q_gain_, k_gain_, heads_);
   joint_attention(ops, a, heads_);
-  linear2_.add_gated(ops, a.attn_mlp, a.x, mod.gate);
+  linear2_.add_gated(ops, ScaledRows(a.attn_mlp).with_mean(a.attn_mean), a.x, mod.gate);
 }
 
 }  // namespace fx
