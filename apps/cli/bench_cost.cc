@@ -73,12 +73,15 @@ OpCost cost_of(std::string_view op, const LinearArgs& args) {
   if (args.add) name += args.gate.defined() ? ", gated sum" : ", sum";
   if (args.lora.defined()) name += fmt::format(", adapter room {}", args.lora.a.size(0));
   if (args.front_columns > 0) name += fmt::format(", front {}", args.front_columns);
+  if (args.x_mean.defined()) name += ", mean";
+  const double mean = args.x_mean.defined() ? as_double(args.x_mean.size(1)) : 0;
   const double outputs = bytes_of({args.outputs[0].y, args.outputs[1].y});
   return {.name = std::move(name),
           .flops = 2.0 * as_double(rows) * as_double(in) * as_double(out),
           .bytes = bytes_of({args.x, args.x_scale, args.weight, args.weight_scale, args.bias, args.lora.a, args.lora.b,
                              row_of(args.gate)}) +
-                   as_double(args.front_columns * (rows + out + in)) + outputs * (args.add ? 2 : 1),
+                   as_double(args.front_columns * (rows + out + in)) + outputs * (args.add ? 2 : 1) +
+                   mean * as_double(out) * as_double(size_of(args.weight.dtype())),
           .ceiling = products_in(args.weight_only ? DType::bf16 : args.weight.dtype())};
 }
 

@@ -29,7 +29,7 @@ const std::vector<BenchRow> kRows = {
      .text = "the default: fp8, e4m3 attention, adapter in the weights' fronts, room for rank 128",
      .e4m3_attention = true,
      .reserved = true},
-    {.name = "fp8-unmerged-bf16", .text = "fp8-unmerged with bf16 attention: the most exact in fp8", .reserved = true},
+    {.name = "fp8-unmerged-bf16", .text = "fp8-unmerged with bf16 attention", .reserved = true},
     {.name = "fp8-unmerged-swap",
      .text = "fp8-unmerged, another adapter for each picture",
      .e4m3_attention = true,

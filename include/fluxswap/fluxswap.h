@@ -45,7 +45,7 @@ struct EngineOptions {
   // merged while a picture runs. By default in bf16, where memory allows: in fp8 merged weights are rounded anew for each
   // adapter, and the change that a weak one makes is far more exact without (at 5 % more time at rank 32).
   std::optional<bool> merged_adapters;
-  // On a GPU: attention in e4m3, by default with fp8. Faster, and a little less exact.
+  // On a GPU: attention in e4m3, by default with fp8. Faster; pictures err about as much.
   std::optional<bool> e4m3_attention;
   // With fp8: the weights of modulation in e4m3, by default where memory is short. 3 GiB less for FLUX.1, and less exact.
   std::optional<bool> e4m3_modulation;
@@ -66,9 +66,9 @@ struct Adapter {
   // The part of the denoising steps at which it acts: step i of n, from 0, where start <= i / n < end.
   double start = 0.0, end = 1.0;
   std::vector<BlockWeight> blocks;  // the first that matches a module counts; others act in full
-  bool merged = false;              // into the weights: no cost per step; slow, for the CPU does it but where the model holds
-                                    // adapters merged (EngineOptions::merged_adapters)
-  bool beside = false;              // the weights, even where these could carry it; one such adapter takes all others along
+  bool merged = false;  // into the weights: no cost per step; slow, for the CPU does it but where the model holds
+                        // adapters merged (EngineOptions::merged_adapters)
+  bool beside = false;  // the weights, even where these could carry it; one such adapter takes all others along
 };
 
 // One picture. Zeros take the model's defaults.

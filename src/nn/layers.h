@@ -7,7 +7,7 @@
 namespace fx {
 
 // Rows of activations, (B, L, C): as they are, or in e4m3 with one scale a row where the layers that read them are, and then
-// perhaps with room for their adapters (LinearArgs::x_front).
+// perhaps with room for their adapters (LinearArgs::x_front); or without what all of them have in common.
 struct ScaledRows {
   Tensor values;
   Tensor scale;  // (B, L), or none

@@ -20,7 +20,8 @@ struct Fp8Linear {
   bool rows_of_many = false;  // x and y are rows of longer sequences
   int64_t first = 0;          // columns of the first output, if there are two
   std::vector<int32_t> segments = {};
-  int64_t mean = 0;  // channels of a mean that x goes without
+  int64_t mean = 0;    // channels of a mean that x goes without
+  bool added = false;  // to y, without a gate
 };
 
 void make_x(const Fp8Linear& c, Operands& o) {
@@ -43,7 +44,7 @@ void make_x(const Fp8Linear& c, Operands& o) {
 void make_y(const Fp8Linear& c, Operands& o) {
   const int64_t second = c.s.columns - c.first, extra = c.rows_of_many ? 3 : 0;
   const Shape shape{c.s.batch, c.s.rows + extra, second};
-  const Tensor& joint = c.gated ? o.in_out("joint", shape) : o.output("joint", shape);
+  const Tensor& joint = c.gated || c.added ? o.in_out("joint", shape) : o.output("joint", shape);
   o.view("y", joint.slice(1, 0, c.s.rows));
   o.view("y0", Tensor());
   if (c.first > 0) o.output("y0", {c.s.batch, c.s.rows, c.first});
@@ -70,7 +71,7 @@ void run_linear(const Fp8Linear& c, Ops& ops, const Operands& o) {
                   .bias = c.bias ? o["bias"] : Tensor(),
                   .lora = {},
                   .outputs = {{{o["y"], c.activation}}},
-                  .add = c.gated,
+                  .add = c.gated || c.added,
                   .gate = c.gated ? StepVector{o["gate"], o["step"]} : StepVector{}};
   if (c.lora) args.lora = lora_operand(o, c.s.columns);
   if (c.first > 0) args.outputs = {{{o["y0"]}, {o["y"], c.activation}}};
@@ -126,7 +127,7 @@ void add_fp8_linear_cases(std::vector<OpCase>& cases) {
   add({.name = "rows_of_many_gated", .s = {2, 17, 64, 96}, .gated = true, .rows_of_many = true});
 }
 
-// Into the bias of a product, or into the pass behind it; read 16 bytes at a time, or not.
+// The mean goes into the bias of a product or of the pass behind it, and is read 16 bytes at a time, or not.
 void add_fp8_mean_cases(std::vector<OpCase>& cases) {
   const std::vector<int32_t> qkv = {0, 4, 0, 30, 8, 7, 30, 35, 16, 1, 65, 31};
   const Fp8Linear all[] = {
@@ -139,6 +140,8 @@ void add_fp8_mean_cases(std::vector<OpCase>& cases) {
       {.name = "mean_gated_odd", .s = {2, 13, 40, 33}, .gated = true, .mean = 17},
       {.name = "mean_gated_of_many", .s = {2, 17, 64, 96}, .gated = true, .rows_of_many = true, .mean = 64},
       {.name = "mean_gated_deep", .s = {2, 130, 4096, 96}, .gated = true, .mean = 3088},
+      {.name = "mean_added", .s = {2, 33, 64, 96}, .mean = 64, .added = true},
+      {.name = "mean_weight_only_added", .s = {2, 33, 64, 96}, .weight_only = true, .mean = 64, .added = true},
       {.name = "mean_weight_only", .s = {2, 7, 64, 96}, .weight_only = true, .mean = 64},
       {.name = "mean_split", .s = {2, 33, 64, 160}, .activation = Activation::gelu_tanh, .first = 64, .mean = 64},
       {.name = "mean_lora", .s = {2, 40, 64, 96}, .lora = true, .segments = qkv, .mean = 48},

@@ -58,7 +58,8 @@ TEST(CudaAttention, IsInE4m3WhereTheCardHasIt) {
   if (capability() == 9) { EXPECT_GT(found, 0.005); }
 }
 
-// What the result has without them is that without and them, rounded; and each of its rows is in e4m3 already.
+// The result with the means in it is the one without, plus them, rounded once; and each row of the one without is in e4m3
+// already.
 TEST(CudaAttention, LeavesTheMeanOfTheValuesToItsReader) {
   if (!why_missing("cuda").empty()) GTEST_SKIP() << why_missing("cuda");
   constexpr int64_t kBatch = 2, kTokens = 333, kHeads = 3, kHead = 128, kHidden = kHeads * kHead;
@@ -96,6 +97,28 @@ TEST(CudaAttention, LeavesTheMeanOfTheValuesToItsReader) {
   if (capability() != 9) return;
   EXPECT_EQ(QuantizedRows(found, static_cast<size_t>(kHidden)).widened(), found);
   EXPECT_GT(*std::ranges::max_element(means), 0.5f);
+}
+
+// Zeros where attention is not in e4m3: in scratch memory anything may lie.
+TEST(CudaAttention, WithoutE4m3LeavesNoMean) {
+  if (!why_missing("cuda").empty()) GTEST_SKIP() << why_missing("cuda");
+  const std::unique_ptr<Ops> ops = limited_cuda_ops();
+  Runtime& runtime = ops->runtime();
+  const Shape shape{1, 40, 2, 64};
+  std::vector<uint16_t> bits(static_cast<size_t>(shape.count()));
+  std::vector<float> values(bits.size());
+  Rng("attention").fill_normal(values, 1, 1);
+  convert_from_f32(values.data(), DType::bf16, bits.data(), bits.size());
+  const Buffer x(runtime, DType::bf16, shape), o(runtime, DType::bf16, shape), mean(runtime, DType::bf16, {1, 2, 64});
+  runtime.copy(x.tensor().raw(), bits.data(), 2 * bits.size(), CopyKind::host_to_device);
+  runtime.copy(mean.tensor().raw(), bits.data(), static_cast<size_t>(mean.tensor().bytes()), CopyKind::host_to_device);
+  AttentionArgs args{.q = x.tensor(), .k = x.tensor(), .v = x.tensor(), .o = o.tensor(), .bias = {}, .e4m3 = true};
+  args.o_mean = mean.tensor();
+  ops->attention(args);
+  std::vector<uint16_t> found(static_cast<size_t>(mean.tensor().count()), 1);
+  runtime.copy(found.data(), mean.tensor().raw(), 2 * found.size(), CopyKind::device_to_host);
+  runtime.synchronize();
+  EXPECT_EQ(found, std::vector<uint16_t>(found.size()));
 }
 
 }  // namespace

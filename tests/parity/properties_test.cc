@@ -99,6 +99,27 @@ TEST_P(BackEnd, RefusesBrokenSlots) {
   }
 }
 
+TEST(CpuBackEnd, TakesNoMeanApart) {
+  Operands o("mean");
+  o.input("x", {1, 2, 8});
+  o.input("mean", {1, 8});
+  o.input("weight", {4, 8});
+  o.output("y", {1, 2, 4});
+  EXPECT_THAT(error_of(ErrorCode::unsupported,
+                       [&] {
+                         make_cpu_ops()->linear({.x = o["x"],
+                                                 .x_scale = {},
+                                                 .x_mean = o["mean"],
+                                                 .weight = o["weight"],
+                                                 .weight_scale = {},
+                                                 .bias = {},
+                                                 .lora = {},
+                                                 .outputs = {{{o["y"]}}},
+                                                 .gate = {}});
+                       }),
+              ::testing::HasSubstr("[linear] the back-end cpu takes no mean of x apart"));
+}
+
 TEST_P(BackEnd, RefusesStepsOutsideOfTheTable) {
   Operands o("steps");
   o.in_out("x", {1, 2, 8});

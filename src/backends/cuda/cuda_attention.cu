@@ -167,6 +167,7 @@ bool may_fuse(const AttentionArgs& a) {
 AttentionArgs widened(const AttentionArgs& a, std::byte* memory, cudaStream_t stream) {
   AttentionArgs wide = a;
   wide.e4m3 = false;
+  wide.o_mean = {};
   for (const auto& [from, to] : {std::pair{&a.q, &wide.q}, std::pair{&a.k, &wide.k}}) {
     *to = Tensor(memory, DType::bf16, from->shape());
     const Shape rows = {from->size(0), from->size(1), from->size(2) * from->size(3)};

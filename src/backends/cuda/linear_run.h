@@ -1,4 +1,4 @@
-// One linear layer, run. As much as can be is done by the products themselves; linear_epilogue does the rest.
+// One linear layer, run. As much as can be is done by the products themselves; mean_bias and linear_epilogue do the rest.
 #pragma once
 
 #include <array>

@@ -16,7 +16,7 @@ constexpr int64_t kMostShared = 48 << 10;
 constexpr float kUnscale = 0x1p120f;
 
 // Byte `i` of a word as f32: 2^-120 times the value in e4m3, as exponents begin 120 apart. Conversions are several times as
-// dear. NaN, which no weight is, would count as 480.
+// dear. Subnormal values stay subnormal and must not be flushed to zero; NaN, which no weight is, would count as 480.
 __device__ float scaled_e4m3(uint32_t word, int i) {
   return __int_as_float(static_cast<int32_t>(word << (24 - 8 * i)) >> 4 & 0x87f00000);
 }

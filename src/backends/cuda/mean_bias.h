@@ -1,5 +1,5 @@
 // What the mean of a linear layer's input adds to its bias: the mean goes through the weight and the adapter once, for all rows,
-// and never through e4m3.
+// and never through e4m3. What comes of it is f32; a gate's fold rounds it to bf16 with the gate (quantize.h).
 #pragma once
 
 #include "backends/cuda/device_fault.h"

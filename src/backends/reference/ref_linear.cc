@@ -11,7 +11,7 @@ namespace {
 
 // result[row] += sum over the segment's ranks of (x . a[rank]) * scale[rank] * b[row, rank of the segment].
 template <class Real>
-void add_lora_segment(const LoraOperand& lora, const ref::Segment& segment, const float* x, std::vector<Real>& result) {
+void add_lora_segment(const LoraOperand& lora, const ref::Segment& segment, const Real* x, std::vector<Real>& result) {
   const int64_t in = lora.a.size(1);
   for (int r = 0; r < segment.ranks; ++r) {
     const int rank = segment.first_rank + r;
@@ -32,16 +32,13 @@ void RefOps<Real>::do_linear(const LinearArgs& args) {
   const int64_t in = args.x.size(2), out = args.weight.size(0);
   const auto segments = ref::segments(args.lora);
   std::vector<Real> result(out);
-  std::vector<float> sum(in);  // of a row and what it stands for besides
+  std::vector<Real> row(in);  // of x, and what it stands for besides
   for (int64_t b = 0; b < args.x.size(0); ++b) {
     const float* gate = args.gate.defined() ? ref::row_of_step(args.gate, b) : nullptr;
     for (int64_t l = 0; l < args.x.size(1); ++l) {
-      const float* x = ref::at(args.x, b, l);  // (in)
-      if (args.x_mean.defined()) {
-        std::copy_n(x, in, sum.begin());
-        for (int64_t c = 0; c < args.x_mean.size(1); ++c) sum[c] += ref::at(args.x_mean, b)[c];
-        x = sum.data();
-      }
+      std::copy_n(ref::at(args.x, b, l), in, row.begin());
+      for (int64_t c = 0; args.x_mean.defined() && c < args.x_mean.size(1); ++c) row[c] += ref::at(args.x_mean, b)[c];
+      const Real* x = row.data();
       for (int64_t n = 0; n < out; ++n) {
         result[n] =
             ref::dot<Real>(x, ref::at(args.weight, n), in) + (args.bias.defined() ? *ref::at(args.bias, n) : 0.0f);

@@ -25,8 +25,8 @@ inline const float* row_of_step(const StepVector& vector, int64_t batch) {
   return at(vector.table, step, batch);
 }
 
-template <class Real>
-Real dot(const float* a, const float* b, int64_t count) {
+template <class Real, class A>
+Real dot(const A* a, const float* b, int64_t count) {
   Real sum = 0;
   for (int64_t i = 0; i < count; ++i) sum += static_cast<Real>(a[i]) * b[i];
   return sum;

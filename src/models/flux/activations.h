@@ -62,10 +62,9 @@ struct FluxActivations {
   Tensor final_normed;  // (B, I, H)
   Tensor qkv;           // (B, T + I, 3H)
   Tensor qk_e4m3;       // (B, T + I, 2H): queries and keys of e4m3 attention, or none
-  Tensor attn_mlp;      // (B, T + I, H + M): attention output, then the MLP's hidden layer
-  Tensor
-      attn_mean;    // (B, H): what e4m3 attention leaves out of all rows of its output (AttentionArgs::o_mean), or none
-  Tensor velocity;  // (B, I, out_channels), the result
+  Tensor attn_mlp;      // (B, T + I, H + M): attention output without attn_mean, then the MLP's hidden layer
+  Tensor attn_mean;     // (B, H): o_mean of e4m3 attention, or none
+  Tensor velocity;      // (B, I, out_channels), the result
 };
 
 }  // namespace fx

@@ -94,7 +94,11 @@ uint64_t Flux::signature_of(bool (*counts)(ParamRole)) const {
 void Flux::forward(Ops& ops, FluxActivations& a, Taps* taps) const {
   const int64_t T = a.sizes.txt_tokens, L = a.sizes.tokens(), H = config_.hidden();
   const Tensor txt = a.x.slice(1, 0, T), img = a.x.slice(1, T, L);  // (B, T, H), (B, I, H)
-  const Tensor attn = a.attn_mlp.slice(2, 0, H);                    // (B, T + I, H)
+  // Where attention leaves its mean to whoever reads it, both together are its output.
+  const auto tap_attention = [&](const std::string& path) {
+    tap(taps, ops, path + ".attn", a.attn_mlp.slice(2, 0, H));  // (B, T + I, H)
+    if (a.attn_mean.defined()) tap(taps, ops, path + ".attn_mean", a.attn_mean);
+  };
 
   img_in_(ops, a.latents, img);
   txt_in_(ops, a.context, txt);
@@ -104,14 +108,14 @@ void Flux::forward(Ops& ops, FluxActivations& a, Taps* taps) const {
   for (size_t i = 0; i < double_blocks_.size(); ++i) {
     double_blocks_[i].forward(ops, a, a.img_mod[i], a.txt_mod[i]);
     const std::string path = "double_blocks." + std::to_string(i);
-    tap(taps, ops, path + ".attn", attn);
+    tap_attention(path);
     tap(taps, ops, path + ".img", img);
     tap(taps, ops, path + ".txt", txt);
   }
   for (size_t i = 0; i < single_blocks_.size(); ++i) {
     single_blocks_[i].forward(ops, a, a.single_mod[i]);
     const std::string path = "single_blocks." + std::to_string(i);
-    tap(taps, ops, path + ".attn", attn);
+    tap_attention(path);
     tap(taps, ops, path, a.x);
   }
 
