@@ -4,7 +4,7 @@
 #include <array>
 
 #include "backends/make_ops.h"
-#include "parity/dry_ops.h"
+#include "support/dry_ops.h"
 #include "support/expect_error.h"
 
 namespace fx::test {

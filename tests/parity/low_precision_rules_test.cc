@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "parity/case_run.h"
-#include "parity/dry_ops.h"
 #include "parity/low_precision_cases.h"
+#include "support/dry_ops.h"
 
 namespace fx::test {
 namespace {

@@ -1,45 +1,12 @@
 // Where attention leaves its mean out of its output, every layer that reads the output gets the mean, and no other does.
 #include <gtest/gtest.h>
 
-#include <vector>
-
 #include "backends/make_ops.h"
-#include "models/flux/transformer.h"
-#include "ops/relay_ops.h"
+#include "lora/tiny_model.h"
+#include "support/dry_ops.h"
 
 namespace fx::test {
 namespace {
-
-// Computes nothing, in all types; keeps what attention and linear layers are asked for.
-class WatchingOps final : public RelayOps<WatchingOps> {
- public:
-  explicit WatchingOps(Ops& memory) : RelayOps(memory) {}
-  bool computes_in(DType) const override { return true; }
-  bool multiplies_in(DType) const override { return true; }
-
-  std::vector<LinearArgs> layers;
-  std::vector<AttentionArgs> attentions;
-
- private:
-  friend RelayOps;
-  template <class Args>
-  void relay(std::string_view, void (Ops::*)(const Args&), const Args& args) {
-    if constexpr (std::is_same_v<Args, LinearArgs>) layers.push_back(args);
-    if constexpr (std::is_same_v<Args, AttentionArgs>) attentions.push_back(args);
-  }
-};
-
-FluxConfig small_flux() {
-  FluxConfig config;
-  config.in_channels = config.out_channels = 8;
-  config.double_blocks = config.single_blocks = 2;
-  config.heads = 2;
-  config.head_dim = 8;
-  config.axes_dim = {2, 2, 4};
-  config.context_dim = 12;
-  config.vec_dim = 10;
-  return config;
-}
 
 // Whether the input of a layer begins where rows of attention's output do.
 bool reads_attention(const LinearArgs& layer, const FluxActivations& a) {
@@ -52,17 +19,17 @@ bool reads_attention(const LinearArgs& layer, const FluxActivations& a) {
 TEST(AttentionMean, GoesToAllThatReadAttention) {
   for (const bool e4m3 : {true, false}) {
     const auto memory = make_reference_ops();
-    WatchingOps ops(*memory);
+    DryOps ops(*memory);
     ParamStore params(ops.runtime(), {.plain = DType::bf16, .block_linear = DType::f8_e4m3, .e4m3_attention = e4m3});
-    const Flux flux(params, small_flux());
-    FluxActivations a(ops, small_flux(), flux.types(), {.txt_tokens = 3, .rows = 2, .columns = 3, .steps = 2});
+    const Flux flux(params, tiny_flux());
+    FluxActivations a(ops, tiny_flux(), flux.types(), {.txt_tokens = 3, .rows = 2, .columns = 3, .steps = 2});
     flux.forward(ops, a);
 
-    EXPECT_EQ(ops.attentions.size(), 4);
-    for (const AttentionArgs& attention : ops.attentions) EXPECT_EQ(attention.o_mean.raw(), a.attn_mean.raw());
+    EXPECT_EQ(ops.attentions().size(), 4);
+    for (const AttentionArgs& attention : ops.attentions()) EXPECT_EQ(attention.o_mean.raw(), a.attn_mean.raw());
     EXPECT_EQ(a.attn_mean.defined(), e4m3);
     int readers = 0;
-    for (const LinearArgs& layer : ops.layers) {
+    for (const LinearArgs& layer : ops.linears()) {
       const bool reads = reads_attention(layer, a);
       readers += reads ? 1 : 0;
       EXPECT_EQ(layer.x_mean.raw(), reads ? a.attn_mean.raw() : nullptr);
