@@ -186,17 +186,25 @@ Tensor MeanBias::make(std::byte* scratch, DeviceFault* fault, cudaStream_t strea
   return bias;
 }
 
-// The mean as one more row of x, with zeros where x has none.
+// The slot reads the mean as one more row of x.
 void MeanBias::add_slot(std::byte* scratch, const Tensor& bias, DeviceFault* fault, cudaStream_t stream) const {
-  const Tensor row(scratch + row_at_, a_.x_mean.dtype(), {bias.size(0), 1, a_.weight.size(1)});
-  const size_t size = size_of(row.dtype()), of_mean = size * static_cast<size_t>(a_.x_mean.size(1));
+  const Tensor row = a_.x_mean.size(1) == a_.weight.size(1) ? a_.x_mean : filled_up(scratch, stream);
+  const int64_t batch = bias.size(0);
+  lora_down(a_.lora, {row.reshape({batch, 1, row.size(1)}), nullptr}, scratch + inner_at_, fault, stream);
+  lora_up(a_.lora, scratch + inner_at_, 0, bias.reshape({batch, 1, bias.size(1)}), LoraWrite::add, nullptr, fault,
+          stream);
+}
+
+// (B, in): the mean, and zeros where x has none.
+Tensor MeanBias::filled_up(std::byte* scratch, cudaStream_t stream) const {
+  const Tensor& mean = a_.x_mean;
+  const Tensor row(scratch + row_at_, mean.dtype(), {mean.size(0), a_.weight.size(1)});
+  const auto bytes_of = [](const Tensor& t) { return size_of(t.dtype()) * static_cast<size_t>(t.size(1)); };
   check_cuda(cudaMemsetAsync(row.raw(), 0, static_cast<size_t>(row.bytes()), stream), "linear: room for the mean");
-  check_cuda(cudaMemcpy2DAsync(row.raw(), size * static_cast<size_t>(row.size(2)), a_.x_mean.raw(), of_mean, of_mean,
-                               static_cast<size_t>(bias.size(0)), cudaMemcpyDeviceToDevice, stream),
+  check_cuda(cudaMemcpy2DAsync(row.raw(), bytes_of(row), mean.raw(), bytes_of(mean), bytes_of(mean),
+                               static_cast<size_t>(mean.size(0)), cudaMemcpyDeviceToDevice, stream),
              "linear: copying the mean");
-  lora_down(a_.lora, {row, nullptr}, scratch + inner_at_, fault, stream);
-  lora_up(a_.lora, scratch + inner_at_, 0, bias.reshape({bias.size(0), 1, bias.size(1)}), LoraWrite::add, nullptr,
-          fault, stream);
+  return row;
 }
 
 }  // namespace fx::cuda

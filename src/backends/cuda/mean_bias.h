@@ -18,6 +18,7 @@ class MeanBias {
 
  private:
   void add_slot(std::byte* scratch, const Tensor& bias, DeviceFault* fault, cudaStream_t stream) const;
+  Tensor filled_up(std::byte* scratch, cudaStream_t stream) const;
 
   const LinearArgs& a_;
   bool has_slot_;
