@@ -152,8 +152,9 @@ void OptionSet::adapter_use(AdapterOptions& target) {
          target.folders.emplace_back(value);
        });
   flag("--merge",
-       "merge adapters into the weights: no cost per step. The CPU does it, slowly; a GPU with memory for it does the "
-       "blocks' linear layers, as with --adapter-mode merged",
+       "merge adapters into the weights: no cost per step. A GPU with memory for it does so fast, as with "
+       "--adapter-mode "
+       "merged; else the CPU does it, slowly",
        target.merge);
   flag("--no-merge",
        "leave adapters beside the weights: layers add them as they run, even where the weights could carry them",

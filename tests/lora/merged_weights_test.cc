@@ -138,6 +138,18 @@ TEST_P(MergedWeightsTest, MergeOnTheHostIsNotNeeded) {
   EXPECT_EQ(model_.swap->memory().base_bytes, 0u);
 }
 
+// Nor of layers that have no master: in FLUX.1 those for modulation alone would take the host 26 GB and a minute, and what
+// they cost beside their weights is paid once a picture.
+TEST_P(MergedWeightsTest, MergeLeavesLayersWithoutAMasterAlone) {
+  const AdapterPtr a = low_rank("a");
+  const std::vector<float> expected = model_.run_with({{a, {0.5f, 0.75f}}});
+  model_.swap->apply({});
+  const SwapReport report = model_.swap->apply({{a, {.scale = 0.5f, .text_encoder_scale = 0.75f, .merge = true}}});
+  EXPECT_EQ(report.params_merged, 0u);
+  EXPECT_EQ(model_.swap->memory().base_bytes, 0u);
+  EXPECT_EQ(model_.run(), expected);
+}
+
 // While an adapter comes and goes with the steps, all layers add theirs: bit for bit what they do without masters.
 TEST_P(MergedWeightsTest, StepRangesAreNotMerged) {
   const AdapterPtr a = low_rank("a"), b = low_rank("b", 0.5f);

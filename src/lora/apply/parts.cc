@@ -1,5 +1,7 @@
 #include "lora/apply/parts.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "lora/apply/block_weights.h"
 #include "lora/delta.h"
@@ -14,10 +16,14 @@ bool within(const RowRange& rows, int64_t count) {
 // The parts of one adapter.
 class AdapterPlan {
  public:
-  AdapterPlan(const AppliedAdapter& applied, bool acting, const AdapterTarget& target, AdapterParts& parts)
+  // by_device: low-rank parts are merged there, from masters (see merged_weights.h). Layers without one then keep theirs
+  // beside the weight, asked to merge or not: they run once a picture or are small, while merging by the host takes long.
+  AdapterPlan(const AppliedAdapter& applied, bool acting, bool by_device, const AdapterTarget& target,
+              AdapterParts& parts)
       : adapter_(*applied.adapter),
         settings_(applied.settings),
         acting_(acting),
+        by_device_(by_device),
         target_(target),
         parts_(parts),
         blocks_(applied.settings.blocks, target) {}
@@ -40,15 +46,14 @@ class AdapterPlan {
   float strength(Component component) const { return acts(component) ? settings_.scale_for(component) : 0.0f; }
   // At the border of a range, new scales are enough; that is worth more than no cost in between.
   bool merges(Component component) const {
-    return settings_.merge && (component != Component::transformer || settings_.steps.whole());
+    return settings_.merge && !by_device_ && (component != Component::transformer || settings_.steps.whole());
   }
 
   void add(const Patch& patch) {
     const auto slot = target_.find_slot(patch.component, patch.module);
     const LoraSlot* layer = slot ? target_.slots()[*slot].slot : nullptr;
     expect(layer && layer->in == patch.in() && within(patch.rows, layer->out), patch.component, patch.module);
-    // Where there is a master, the slot itself is merged, on the device (see merged_weights.h).
-    if (merges(patch.component) && !layer->weight->master.defined()) {
+    if (merges(patch.component)) {
       const auto index = target_.find_parameter_index(patch.component, patch.module + ".weight");
       expect(index.has_value(), patch.component, patch.module);
       return merge(*index, &patch, patch.component, patch.module, patch.rows);
@@ -80,7 +85,7 @@ class AdapterPlan {
 
   const Adapter& adapter_;
   const AdapterSettings& settings_;
-  bool acting_;
+  bool acting_, by_device_;
   const AdapterTarget& target_;
   AdapterParts& parts_;
   BlockWeights blocks_;
@@ -102,10 +107,12 @@ Acting acting_ever(const AdapterSet& adapters) {
 
 AdapterParts parts_of(const AdapterSet& adapters, const Acting& acting, const AdapterTarget& target) {
   AdapterParts parts{.slots = std::vector<std::vector<SlotPart>>(target.slots().size())};
+  const bool by_device = std::ranges::any_of(
+      target.slots(), [](const AdapterTarget::Slot& slot) { return slot.slot->weight->master.defined(); });
   for (size_t i = 0; i < adapters.size(); ++i) {
     check(adapters[i].adapter != nullptr, ErrorCode::invalid_argument, "an applied adapter is missing");
     validate(adapters[i].settings, adapters[i].adapter->name);
-    AdapterPlan(adapters[i], acting[i], target, parts).add_all();
+    AdapterPlan(adapters[i], acting[i], by_device, target, parts).add_all();
   }
   return parts;
 }
