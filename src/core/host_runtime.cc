@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <optional>
+#include <string>
 
 #include "core/error.h"
 #include "core/runtime.h"
@@ -34,8 +36,7 @@ class HostRuntime final : public Runtime {
     check(data != nullptr, ErrorCode::out_of_memory, "cannot allocate {} bytes of host memory", bytes);
     const size_t now = current_.fetch_add(bytes) + bytes;
     size_t peak = peak_.load();
-    while (now > peak && !peak_.compare_exchange_weak(peak, now)) {
-    }
+    while (now > peak && !peak_.compare_exchange_weak(peak, now)) {}
     return data;
   }
 
@@ -58,6 +59,16 @@ class HostRuntime final : public Runtime {
   std::atomic<size_t> peak_{0};
 };
 
+// The number behind a word of a file.
+std::optional<size_t> number_after(const char* path, const std::string& word) {
+  std::ifstream file(path);
+  size_t number = 0;
+  for (std::string read; file >> read;) {
+    if (read == word && file >> number) return number;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::unique_ptr<Runtime> make_host_runtime(size_t limit) { return std::make_unique<HostRuntime>(limit); }
@@ -67,6 +78,14 @@ size_t host_memory_bytes() {
   size_t container = SIZE_MAX;  // the file says "max" where there is no limit
   if (std::ifstream file("/sys/fs/cgroup/memory.max"); !(file >> container)) container = SIZE_MAX;
   return std::min(pages * page, container);
+}
+
+size_t free_host_memory() {
+  const size_t all = host_memory_bytes();
+  const size_t free = number_after("/proc/meminfo", "MemAvailable:").value_or(SIZE_MAX >> 10) << 10;
+  const char* container = "/sys/fs/cgroup/memory.stat";  // its pages of files can be freed, others cannot
+  const size_t used = number_after(container, "anon").value_or(0) + number_after(container, "shmem").value_or(0);
+  return std::min(free, all - std::min(all, used));
 }
 
 }  // namespace fx

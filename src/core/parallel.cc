@@ -6,15 +6,31 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace fx {
+namespace {
+
+thread_local bool busy = false;  // with the work of a parallel_for
+
+struct Busy {
+  const bool before = std::exchange(busy, true);
+  ~Busy() { busy = before; }
+};
+
+}  // namespace
 
 void parallel_for(int64_t count, const std::function<void(int64_t)>& work) {
+  if (count <= 1 || busy) {
+    for (int64_t i = 0; i < count; ++i) work(i);
+    return;
+  }
   std::atomic<int64_t> next{0};
   std::exception_ptr error;
   std::mutex error_mutex;
   const auto take_all = [&] {
+    const Busy now;
     try {
       for (int64_t i = next++; i < count; i = next++) work(i);
     } catch (...) {

@@ -93,4 +93,7 @@ std::unique_ptr<Runtime> make_host_runtime(size_t limit = SIZE_MAX);
 // What this process may use: the machine's memory, or the container's if that is less.
 size_t host_memory_bytes();
 
+// What of it nobody uses, or the system can free at once. Where that is not known, all.
+size_t free_host_memory();
+
 }  // namespace fx

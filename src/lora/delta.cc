@@ -42,16 +42,15 @@ class Change {
     if (patch.magnitude && patch.magnitude->per_column) measure_columns();
   }
 
-  std::vector<float> run() const {
-    std::vector<float> result(static_cast<size_t>(rows() * in_));
+  void run(const TakeRow& take) const {
     for_blocks([&](int64_t block) {
-      std::vector<double> changed = changed_rows(block);
-      const int64_t first = block * kBlockRows;
+      const std::vector<double> changed = changed_rows(block);
+      std::vector<float> row(static_cast<size_t>(in_));
       for (int64_t i = 0; i < static_cast<int64_t>(changed.size()) / in_; ++i) {
-        finish_row(first + i, changed.data() + i * in_, result.data() + (first + i) * in_);
+        finish_row(block * kBlockRows + i, changed.data() + i * in_, row.data());
+        take(block * kBlockRows + i, row.data());
       }
     });
-    return result;
   }
 
  private:
@@ -160,12 +159,20 @@ void check_fits(const DensePatch& patch, int64_t in) {
   }
 }
 
-std::vector<float> effective_delta(const DensePatch& patch, std::span<const float> base_rows, int64_t in,
-                                   float strength) {
+void each_delta_row(const DensePatch& patch, std::span<const float> base_rows, int64_t in, float strength,
+                    const TakeRow& take) {
   check_fits(patch, in);
   check(static_cast<int64_t>(base_rows.size()) == patch.rows.count * in, ErrorCode::invalid_argument,
         "{}: expected {} x {} base values, found {}", patch.parameter, patch.rows.count, in, base_rows.size());
-  return Change(patch, base_rows, in, strength).run();
+  Change(patch, base_rows, in, strength).run(take);
+}
+
+std::vector<float> effective_delta(const DensePatch& patch, std::span<const float> base_rows, int64_t in,
+                                   float strength) {
+  std::vector<float> result(base_rows.size());
+  each_delta_row(patch, base_rows, in, strength,
+                 [&](int64_t row, const float* values) { std::copy_n(values, in, result.begin() + row * in); });
+  return result;
 }
 
 }  // namespace fx

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -32,5 +33,11 @@ void check_fits(const DensePatch& patch, int64_t in);
 // and invalid_argument for another number of base values.
 std::vector<float> effective_delta(const DensePatch& patch, std::span<const float> base_rows, int64_t in,
                                    float strength);
+
+// The same without room for all of it: calls take(row, values) for each of the patch's rows, counted from 0, with its `in`
+// values. In any order, and from several threads.
+using TakeRow = std::function<void(int64_t row, const float* values)>;
+void each_delta_row(const DensePatch& patch, std::span<const float> base_rows, int64_t in, float strength,
+                    const TakeRow& take);
 
 }  // namespace fx

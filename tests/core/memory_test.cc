@@ -92,6 +92,8 @@ TEST(HostRuntime, RefusesMoreThanItsLimit) {
   const Buffer second(*runtime, DType::u8, {400});
   EXPECT_GT(host_memory_bytes(), size_t{64} << 20);
   EXPECT_LT(host_memory_bytes(), SIZE_MAX);
+  EXPECT_GT(free_host_memory(), size_t{64} << 20);
+  EXPECT_LE(free_host_memory(), host_memory_bytes());
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <barrier>
+#include <thread>
 #include <vector>
 
 #include "core/error.h"
@@ -29,6 +31,19 @@ TEST(ParallelFor, ThrowsWhatAPieceThrowsAfterAllHaveEnded) {
                             }),
                Error);
   EXPECT_EQ(running, 0);
+}
+
+// Pieces that divide their work again must not start threads by the square of the cores.
+TEST(ParallelFor, WithinAPieceWorksOnThePiecesThread) {
+  const auto check_pieces = [](std::thread::id outer) {
+    parallel_for(4, [&](int64_t) { EXPECT_EQ(std::this_thread::get_id(), outer); });
+  };
+  parallel_for(8, [&](int64_t) { check_pieces(std::this_thread::get_id()); });
+  EXPECT_THROW(parallel_for(8, [](int64_t i) { check(i != 3, ErrorCode::internal, "piece {}", i); }), Error);
+  // One piece leaves the cores to what it divides, and so does a call that has ended.
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one core";
+  std::barrier both(2);
+  parallel_for(1, [&](int64_t) { parallel_for(2, [&](int64_t) { both.arrive_and_wait(); }); });
 }
 
 }  // namespace

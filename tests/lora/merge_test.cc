@@ -253,5 +253,31 @@ TEST_F(MergeTest, AThousandRandomSwapsLeaveNoTrace) {
   EXPECT_EQ(model_.swap->memory().base_bytes, 0u);
 }
 
+// Base and new values of what is merged now, new values of what was merged already, nothing for what stays.
+TEST_F(MergeTest, TellsTheMemoryItTakesBeforeItTakesIt) {
+  MergedParams params(*model_.ops, model_.target);
+  const AdapterPtr a = dense("a");
+  const auto set_of = [&](float strength) {
+    AdapterParts parts = parts_of({{a, {strength}}}, {true}, model_.target);
+    MergedSet set;
+    for (auto& [parameter, merged] : parts.parameters) set[parameter] = {std::move(merged), params.base(parameter)};
+    return set;
+  };
+  size_t bytes = 0;
+  std::map<size_t, std::vector<float>> values;
+  for (const auto& [parameter, merged] : set_of(1.0f)) {
+    values[parameter] = merged_values(merged, *model_.target.parameters()[parameter].param);
+    bytes += 4 * values[parameter].size();
+  }
+  EXPECT_EQ(params.more_bytes(set_of(1.0f)), 2 * bytes);
+  params.check_room(set_of(1.0f), 2 * bytes);
+  EXPECT_THAT(error_of(ErrorCode::out_of_memory, [&] { params.check_room(set_of(1.0f), 2 * bytes - 1); }),
+              HasSubstr(" GB of main memory, and 0.0 GB are free"));
+  params.publish(values, set_of(1.0f), {});
+  EXPECT_EQ(params.bytes(), bytes);
+  EXPECT_EQ(params.more_bytes(set_of(1.0f)), 0u);
+  EXPECT_EQ(params.more_bytes(set_of(0.5f)), bytes);
+}
+
 }  // namespace
 }  // namespace fx::test

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "lora/apply/hotswap.h"
 
 namespace fx {
@@ -19,7 +20,8 @@ const SlotImage& StagedAdapters::image(size_t slot) const {
 
 HotSwap::Snapshot HotSwap::snapshot() const {
   Snapshot now{version_, in_slots_, {}, weights_.now(), weights_.next(), fronts_.now(), merged_.now()};
-  for (size_t slot = 0; slot < slots_->count(); ++slot) now.sizes.push_back(larger(slots_->size(slot), reserved_[slot]));
+  for (size_t slot = 0; slot < slots_->count(); ++slot)
+    now.sizes.push_back(larger(slots_->size(slot), reserved_[slot]));
   return now;
 }
 
@@ -71,7 +73,13 @@ StagedAdapters HotSwap::wanted_of(const AdapterSet& adapters, Acting acting, boo
 // read for others; and whether fronts have refused this very set.
 void HotSwap::complete(StagedAdapters& wanted) const {
   if (wanted.adapters_ == active_) wanted.carried_ = wanted.carried_ && active_carried_;
-  for (auto& [parameter, merged] : wanted.merged_) merged.base = merged_.base(parameter);
+  merged_.check_room(wanted.merged_);
+  std::vector<MergedSet::value_type*> all;
+  for (auto& merged : wanted.merged_) all.push_back(&merged);
+  parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
+    auto& [parameter, merged] = *all[static_cast<size_t>(i)];
+    merged.base = merged_.base(parameter);
+  });
 }
 
 StagedAdapters HotSwap::stage_against(const Snapshot& now, StagedAdapters&& wanted, StagedAdapters&& earlier) const {
@@ -86,17 +94,24 @@ void HotSwap::stage_values(const Snapshot& now, StagedAdapters&& earlier, Staged
   const auto note_rewritten = [&](size_t parameter) {
     const AdapterTarget::Parameter& place = target().parameters()[parameter];
     if (!place.param->master.defined() && !place.param->front.defined()) return;
-    if (const auto slot = target().find_slot(place.component, module_of(place.param->name))) staged.rewritten_.insert(*slot);
+    if (const auto slot = target().find_slot(place.component, module_of(place.param->name)))
+      staged.rewritten_.insert(*slot);
   };
+  std::vector<std::pair<size_t, std::vector<float>*>> missing;
   for (const auto& [parameter, wanted] : staged.merged_) {
     const auto active = now.merged.find(parameter);
     if (active != now.merged.end() && active->second.parts == wanted.parts) continue;
     const auto old = earlier.values_.find(parameter);
     const bool have = old != earlier.values_.end() && earlier.merged_.at(parameter).parts == wanted.parts;
-    staged.values_[parameter] =
-        have ? std::move(old->second) : merged_values(wanted, *target().parameters()[parameter].param);
+    std::vector<float>& values = staged.values_[parameter];
+    if (have) values = std::move(old->second);
+    else missing.emplace_back(parameter, &values);
     note_rewritten(parameter);
   }
+  parallel_for(static_cast<int64_t>(missing.size()), [&](int64_t i) {
+    const auto& [parameter, values] = missing[static_cast<size_t>(i)];
+    *values = merged_values(staged.merged_.at(parameter), *target().parameters()[parameter].param);
+  });
   for (const auto& [parameter, merged] : now.merged) {
     if (!staged.merged_.contains(parameter)) note_rewritten(parameter);
   }
@@ -127,7 +142,8 @@ std::optional<bool> HotSwap::image_with_matrices(const Snapshot& now, const Stag
     if (parts == now.in_slots[slot]) return std::nullopt;
     return !same_matrices(parts, now.in_slots[slot]);
   }
-  const bool there = weights_.has(slot) ? !weights_change || now.next_weights[slot] == parts : now.fronts[slot] == parts;
+  const bool there =
+      weights_.has(slot) ? !weights_change || now.next_weights[slot] == parts : now.fronts[slot] == parts;
   return there && !rewritten ? std::nullopt : std::optional(true);
 }
 

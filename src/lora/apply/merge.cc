@@ -19,12 +19,23 @@ DensePatch patch_of(const MergePart& part) {
   return *std::get<const DensePatch*>(part.source);
 }
 
+// Calls take(values of the parameter's row, its difference) for the rows of a part.
+template <class F>
+void each_row(const MergePart& part, const DensePatch& patch, std::span<const float> base_rows, int64_t in,
+              float strength, std::vector<float>& values, F take) {
+  each_delta_row(patch, base_rows, in, strength, [&](int64_t row, const float* delta) {
+    row += patch.rows.begin;
+    if (row < part.rows.begin || row >= part.rows.begin + part.rows.count) return;
+    take(values.data() + row * in, delta);
+  });
+}
+
 void add(const MergePart& part, const std::vector<float>& base, int64_t in, std::vector<float>& values) {
   const DensePatch patch = patch_of(part);
   const auto base_rows = std::span(base).subspan(patch.rows.begin * in, patch.rows.count * in);
-  const std::vector<float> delta = effective_delta(patch, base_rows, in, part.strength);
-  const int64_t first = part.rows.begin * in, skipped = (part.rows.begin - patch.rows.begin) * in;
-  for (int64_t i = 0; i < part.rows.count * in; ++i) values[first + i] += delta[skipped + i];
+  each_row(part, patch, base_rows, in, part.strength, values, [in](float* row, const float* delta) {
+    for (int64_t i = 0; i < in; ++i) row[i] += delta[i];
+  });
 }
 
 // Exactly the values of the file, which base + (value - base) need not be.
@@ -32,16 +43,19 @@ void replace(const MergePart& part, int64_t in, std::vector<float>& values) {
   DensePatch patch = patch_of(part);
   patch.replaces = false;
   const std::vector<float> nothing(static_cast<size_t>(patch.rows.count * in));
-  const std::vector<float> whole = effective_delta(patch, nothing, in, 1.0f);
-  std::copy_n(whole.begin() + (part.rows.begin - patch.rows.begin) * in, part.rows.count * in,
-              values.begin() + part.rows.begin * in);
+  each_row(part, patch, nothing, in, 1.0f, values,
+           [in](float* row, const float* whole) { std::copy_n(whole, in, row); });
 }
 
 // Not in the order of the device's work: another thread may be making a picture. Only publishing writes parameters.
 std::vector<float> fetch(Runtime& runtime, const Tensor& dense) {
+  std::vector<float> values(static_cast<size_t>(dense.count()));
+  if (dense.dtype() == DType::f32) {
+    runtime.fetch(values.data(), dense.raw(), static_cast<size_t>(dense.bytes()));
+    return values;
+  }
   std::vector<std::byte> stored(static_cast<size_t>(dense.bytes()));
   runtime.fetch(stored.data(), dense.raw(), stored.size());
-  std::vector<float> values(static_cast<size_t>(dense.count()));
   convert_to_f32(dense.dtype(), stored.data(), values.data(), values.size());
   return values;
 }
@@ -93,6 +107,26 @@ size_t MergedParams::bytes() const {
   size_t total = 0;
   for (const auto& [parameter, merged] : now_) total += merged.base->size() * sizeof(float);
   return total;
+}
+
+size_t MergedParams::more_bytes(const MergedSet& next) const {
+  size_t total = 0;
+  for (const auto& [parameter, wanted] : next) {
+    const auto found = now_.find(parameter);
+    if (found != now_.end() && found->second.parts == wanted.parts) continue;
+    const auto count = static_cast<size_t>(target_->parameters()[parameter].param->file_shape.count());
+    total += sizeof(float) * count * (found == now_.end() ? 2 : 1);
+  }
+  return total;
+}
+
+void MergedParams::check_room(const MergedSet& next, size_t free) const {
+  constexpr double kGB = 1e9;
+  const size_t bytes = more_bytes(next);
+  check(bytes <= free, ErrorCode::out_of_memory,
+        "merging adapters into {} parameters takes {:.1f} GB of main memory, and {:.1f} GB are free; "
+        "low-rank adapters that are not merged need none",
+        next.size(), static_cast<double>(bytes) / kGB, static_cast<double>(free) / kGB);
 }
 
 template <class F>
