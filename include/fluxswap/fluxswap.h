@@ -43,7 +43,7 @@ struct EngineOptions {
   // On a GPU: adapters without a step range are merged into the weights, which costs nothing in a step. For that the
   // unquantised weights stay in memory, and where there is room, a second set of weights, into which the next adapters are
   // merged while a picture runs. By default in bf16, where memory allows: in fp8 merged weights are rounded anew for each
-  // adapter, and the change that a weak one makes is far more exact without (at 5 to 6 % more time at rank 32).
+  // adapter, and the change that a weak one makes is far more exact without (at 5 to 7 % more time at rank 32).
   std::optional<bool> merged_adapters;
   // On a GPU: attention in e4m3, by default with fp8. Faster; pictures err about as much.
   std::optional<bool> e4m3_attention;
