@@ -152,9 +152,8 @@ void OptionSet::adapter_use(AdapterOptions& target) {
          target.folders.emplace_back(value);
        });
   flag("--merge",
-       "merge adapters into the weights: no cost per step. A GPU with memory for it does so fast, as with "
-       "--adapter-mode "
-       "merged; else the CPU does it, slowly",
+       "merge adapters into the weights: hardly any cost per step. In fp8 and bf16 a GPU with memory for it does so "
+       "fast, as with --adapter-mode merged; else the CPU does it, slowly",
        target.merge);
   flag("--no-merge",
        "leave adapters beside the weights: layers add them as they run, even where the weights could carry them",

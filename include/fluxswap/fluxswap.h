@@ -66,8 +66,8 @@ struct Adapter {
   // The part of the denoising steps at which it acts: step i of n, from 0, where start <= i / n < end.
   double start = 0.0, end = 1.0;
   std::vector<BlockWeight> blocks;  // the first that matches a module counts; others act in full
-  // Into the weights: no cost per step; slow, for the CPU does it, unless the model holds adapters merged anyway
-  // (EngineOptions::merged_adapters).
+  // Into the weights: hardly any cost per step; slow, for the CPU does it, unless the model holds adapters merged anyway
+  // (EngineOptions::merged_adapters). Throws out_of_memory where the CPU would need more main memory than is free.
   bool merged = false;
   bool beside = false;  // the weights, even where these could carry it; one such adapter takes all others along
 };

@@ -80,10 +80,12 @@ size_t host_memory_bytes() {
   return std::min(pages * page, container);
 }
 
-size_t free_host_memory() {
+// Where the system does not say, all. In a container, what is not of files counts as used, by the newer kind of files that
+// say so.
+size_t Runtime::host_available() const {
   const size_t all = host_memory_bytes();
   const size_t free = number_after("/proc/meminfo", "MemAvailable:").value_or(SIZE_MAX >> 10) << 10;
-  const char* container = "/sys/fs/cgroup/memory.stat";  // its pages of files can be freed, others cannot
+  const char* container = "/sys/fs/cgroup/memory.stat";
   const size_t used = number_after(container, "anon").value_or(0) + number_after(container, "shmem").value_or(0);
   return std::min(free, all - std::min(all, used));
 }

@@ -12,11 +12,12 @@
 namespace fx {
 namespace {
 
-thread_local bool busy = false;  // with the work of a parallel_for
+thread_local bool busy = false;  // with work that keeps all cores busy
 
 struct Busy {
-  const bool before = std::exchange(busy, true);
+  explicit Busy(bool all_cores) : before(std::exchange(busy, all_cores)) {}
   ~Busy() { busy = before; }
+  const bool before;
 };
 
 }  // namespace
@@ -26,11 +27,12 @@ void parallel_for(int64_t count, const std::function<void(int64_t)>& work) {
     for (int64_t i = 0; i < count; ++i) work(i);
     return;
   }
+  const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
   std::atomic<int64_t> next{0};
   std::exception_ptr error;
   std::mutex error_mutex;
   const auto take_all = [&] {
-    const Busy now;
+    const Busy now(count >= cores);
     try {
       for (int64_t i = next++; i < count; i = next++) work(i);
     } catch (...) {
@@ -41,8 +43,7 @@ void parallel_for(int64_t count, const std::function<void(int64_t)>& work) {
   };
   std::vector<std::jthread> helpers;
   try {
-    const int64_t threads = std::min<int64_t>(count, std::max(1u, std::thread::hardware_concurrency()));
-    for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(take_all);
+    for (int64_t i = 1; i < std::min(count, cores); ++i) helpers.emplace_back(take_all);
   } catch (const std::system_error&) {  // fewer threads, then
   }
   take_all();

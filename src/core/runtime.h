@@ -67,6 +67,8 @@ class Runtime {
   virtual MemoryInfo memory() const = 0;
   // What could still be allocated, about.
   virtual size_t available() const { return SIZE_MAX; }
+  // Main memory that nobody uses, or that the system can free at once, about.
+  virtual size_t host_available() const;
 
   // Copies device memory that no work in flight writes to the host, and waits for this alone. Thread-safe.
   virtual void fetch(void* target, const void* source, size_t bytes);
@@ -92,8 +94,5 @@ std::unique_ptr<Runtime> make_host_runtime(size_t limit = SIZE_MAX);
 
 // What this process may use: the machine's memory, or the container's if that is less.
 size_t host_memory_bytes();
-
-// What of it nobody uses, or the system can free at once. Where that is not known, all.
-size_t free_host_memory();
 
 }  // namespace fx

@@ -37,7 +37,8 @@ struct AdapterSettings {
   std::vector<BlockWeight> blocks;  // the first that matches counts; a module that none matches has factor 1
   // Low-rank parts are merged into the weights as well: no cost per step, but a change takes as long as computing
   // the weights. Of an adapter with a step range, those of the transformer stay beside the weights all the same. Of a model
-  // that keeps masters nothing changes: the device merges the layers that have one, and no other layer costs much in a step.
+  // that keeps masters nothing changes: the device merges whatever may be merged into the layers that have one, and no other
+  // layer costs much in a step.
   bool merge = false;
   // The transformer's low-rank parts of the whole set stay beside the weights, as with a step range, even where the weights
   // could carry them: layers add them as they run.

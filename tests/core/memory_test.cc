@@ -92,8 +92,9 @@ TEST(HostRuntime, RefusesMoreThanItsLimit) {
   const Buffer second(*runtime, DType::u8, {400});
   EXPECT_GT(host_memory_bytes(), size_t{64} << 20);
   EXPECT_LT(host_memory_bytes(), SIZE_MAX);
-  EXPECT_GT(free_host_memory(), size_t{64} << 20);
-  EXPECT_LE(free_host_memory(), host_memory_bytes());
+  const size_t available = make_host_runtime()->host_available();
+  EXPECT_GT(available, size_t{1} << 20);
+  EXPECT_LT(available, host_memory_bytes()) << "this program has some of it";
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <functional>
 
@@ -159,6 +161,26 @@ TEST_F(DeltaTest, AReplacementIgnoresTheStrength) {
   for (const float strength : {0.0f, 1.0f, -3.0f}) {
     expect(replacement, strength, [&, d = of(full)](int64_t i, int64_t j) { return d(i, j) - base(i, j); });
   }
+}
+
+// Of more values than one thread takes, in blocks of which the last is not full.
+TEST(DeltaOfManyRows, EachRowComesOnceFromSomeThread) {
+  constexpr int64_t rows = 300, in = 290;
+  const LowRank pair = random_pair(rows, 5, in, "many");
+  const DensePatch patch{.parameter = "layer.weight", .rows = {0, rows}, .delta = pair, .scale = 0.5f};
+  std::vector<float> base(rows * in), taken(rows * in), a = pair.a.values(), b = pair.b.values();
+  std::vector<double> truth(rows * in);
+  for (int64_t i = 0; i < rows * in; ++i) {
+    for (int64_t r = 0; r < 5; ++r) truth[i] += 0.5 * b[i / in * 5 + r] * a[r * in + i % in];
+  }
+  std::vector<std::atomic<int>> times(rows);
+  each_delta_row(patch, base, in, 1.0f, [&](int64_t row, const float* values) {
+    ++times[row];
+    std::copy_n(values, in, taken.begin() + row * in);
+  });
+  for (const auto& n : times) EXPECT_EQ(n, 1);
+  EXPECT_LT(relative_error(taken, {truth.begin(), truth.end()}), 1e-7);
+  EXPECT_EQ(effective_delta(patch, base, in, 1.0f), taken);
 }
 
 TEST_F(DeltaTest, RefusesWhatDoesNotFit) {

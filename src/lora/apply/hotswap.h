@@ -3,8 +3,8 @@
 //
 // Low-rank parts of a set are carried by the layer's weight, where the model keeps unquantised masters (merged_weights.h), or
 // by the front of its weight (folded_fronts.h); else, and for a set with an adapter that acts at some steps only or is asked
-// to stay beside the weights, they lie in slots and the layers add them as they run. What is not low-rank, or is asked to be,
-// is merged into parameters.
+// to stay beside the weights, they lie in slots and the layers add them as they run. What is not low-rank is merged into
+// parameters, and so is what is asked to be, unless the model keeps masters.
 // Which of these follows from the adapters and their settings only, and so do the bytes of the result. Only what
 // changes is written: a layer that two successive sets treat alike is left alone, one in whose slot the scales alone differ
 // gets new scales, one that loses its adapters gets a zero count; a parameter that loses them gets its base values.

@@ -31,6 +31,8 @@ StagedAdapters HotSwap::stage(const AdapterSet& adapters, std::optional<int> ste
   {
     const std::scoped_lock lock(mutex_, next_mutex_);
     now = snapshot();
+    // Of all its steps: a picture that has begun is not refused.
+    merged_.check_room(steps ? wanted_of(adapters, acting_ever(adapters), true).merged_ : wanted.merged_);
     complete(wanted);
   }
   // Without the lock, so that the engine need not wait.
@@ -73,7 +75,6 @@ StagedAdapters HotSwap::wanted_of(const AdapterSet& adapters, Acting acting, boo
 // read for others; and whether fronts have refused this very set.
 void HotSwap::complete(StagedAdapters& wanted) const {
   if (wanted.adapters_ == active_) wanted.carried_ = wanted.carried_ && active_carried_;
-  merged_.check_room(wanted.merged_);
   std::vector<MergedSet::value_type*> all;
   for (auto& merged : wanted.merged_) all.push_back(&merged);
   parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
@@ -108,6 +109,9 @@ void HotSwap::stage_values(const Snapshot& now, StagedAdapters&& earlier, Staged
     else missing.emplace_back(parameter, &values);
     note_rewritten(parameter);
   }
+  std::ranges::stable_sort(missing, std::greater{}, [&](const auto& wanted) {  // the small ones fill the last gaps
+    return staged.merged_.at(wanted.first).base->size();
+  });
   parallel_for(static_cast<int64_t>(missing.size()), [&](int64_t i) {
     const auto& [parameter, values] = missing[static_cast<size_t>(i)];
     *values = merged_values(staged.merged_.at(parameter), *target().parameters()[parameter].param);

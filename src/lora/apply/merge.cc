@@ -39,11 +39,13 @@ void add(const MergePart& part, const std::vector<float>& base, int64_t in, std:
 }
 
 // Exactly the values of the file, which base + (value - base) need not be.
-void replace(const MergePart& part, int64_t in, std::vector<float>& values) {
+void replace(const MergePart& part, const std::vector<float>& base, int64_t in, std::vector<float>& values) {
   DensePatch patch = patch_of(part);
   patch.replaces = false;
-  const std::vector<float> nothing(static_cast<size_t>(patch.rows.count * in));
-  each_row(part, patch, nothing, in, 1.0f, values,
+  const std::vector<float> nothing(patch.magnitude ? static_cast<size_t>(patch.rows.count * in) : 0);
+  const auto base_rows =
+      std::span(base).subspan(patch.rows.begin * in, patch.rows.count * in);  // only magnitudes see it
+  each_row(part, patch, patch.magnitude ? nothing : base_rows, in, 1.0f, values,
            [in](float* row, const float* whole) { std::copy_n(whole, in, row); });
 }
 
@@ -77,7 +79,7 @@ std::vector<float> merged_values(const MergedParam& wanted, const Param& param) 
   const int64_t in = param.file_shape.rank() == 2 ? param.file_shape[1] : 1;  // tensors may be exchanged meanwhile
   std::vector<float> values = *wanted.base;
   for (const MergePart& part : wanted.parts) {
-    if (replaces(part)) replace(part, in, values);
+    if (replaces(part)) replace(part, *wanted.base, in, values);
   }
   for (const MergePart& part : wanted.parts) {
     if (!replaces(part)) add(part, *wanted.base, in, values);
@@ -120,13 +122,16 @@ size_t MergedParams::more_bytes(const MergedSet& next) const {
   return total;
 }
 
-void MergedParams::check_room(const MergedSet& next, size_t free) const {
-  constexpr double kGB = 1e9;
+void MergedParams::check_room(const MergedSet& next) const {
+  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
   const size_t bytes = more_bytes(next);
+  if (bytes == 0) return;
+  const size_t free = ops_.runtime().host_available();
   check(bytes <= free, ErrorCode::out_of_memory,
-        "merging adapters into {} parameters takes {:.1f} GB of main memory, and {:.1f} GB are free; "
-        "low-rank adapters that are not merged need none",
-        next.size(), static_cast<double>(bytes) / kGB, static_cast<double>(free) / kGB);
+        "merging these adapters takes {:.1f} GiB of main memory, and {:.1f} GiB are free; low-rank ones need none, "
+        "unless "
+        "they are to be merged",
+        static_cast<double>(bytes) / kGiB, static_cast<double>(free) / kGiB);
 }
 
 template <class F>

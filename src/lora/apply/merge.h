@@ -41,10 +41,11 @@ class MergedParams {
   ParamValues base(size_t parameter) const;
   // Host memory of base values.
   size_t bytes() const;
-  // Host memory that base and new values of `next` take beyond that. What the system does not have it would promise all the
-  // same, and kill the process when it is used: throws out_of_memory where that is more than is `free`.
+  // Host memory that base and new values of `next` take beyond that.
   size_t more_bytes(const MergedSet& next) const;
-  void check_room(const MergedSet& next, size_t free = free_host_memory()) const;
+  // Throws out_of_memory where main memory has not as much: the system would promise it all the same, and kill the process
+  // when it is used. What other threads are about to take is not known.
+  void check_room(const MergedSet& next) const;
 
   // Device memory that `publish` needs to quantise what it writes; none where nothing is quantised.
   Buffer room_for(const std::map<size_t, std::vector<float>>& values, const MergedSet& next) const;
