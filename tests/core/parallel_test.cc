@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -39,7 +40,10 @@ TEST(ParallelFor, WithinAPieceWorksOnThePiecesThread) {
   std::atomic<int> done = 0;
   parallel_for(pieces, [&](int64_t) {
     const std::thread::id outer = std::this_thread::get_id();
-    parallel_for(4, [&](int64_t) { done += std::this_thread::get_id() == outer; });
+    parallel_for(4, [&](int64_t) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // time for another thread to take one
+      done += std::this_thread::get_id() == outer;
+    });
   });
   EXPECT_EQ(done, 4 * pieces);
   EXPECT_THROW(parallel_for(pieces,
