@@ -138,8 +138,8 @@ TEST_P(MergedWeightsTest, MergeOnTheHostIsNotNeeded) {
   EXPECT_EQ(model_.swap->memory().base_bytes, 0u);
 }
 
-// Nor of layers that have no master: in FLUX.1 those for modulation alone would take the host 26 GB and a minute, and what
-// they cost beside their weights is paid once a picture.
+// Nor of layers that have no master: in FLUX.1 those for modulation alone would take the host 26 GB and many seconds, and
+// what they cost beside their weights is paid once a picture.
 TEST_P(MergedWeightsTest, MergeLeavesLayersWithoutAMasterAlone) {
   const AdapterPtr a = low_rank("a");
   const std::vector<float> expected = model_.run_with({{a, {0.5f, 0.75f}}});

@@ -140,6 +140,7 @@ class HotSwap {
   StagedAdapters wanted_of(const AdapterSet& adapters, Acting acting, bool may_carry) const;
   StagedAdapters stage_locked(const AdapterSet& adapters, Acting acting, bool may_carry = true,
                               StagedAdapters&& earlier = {}) const;
+  void check_room(const StagedAdapters& wanted) const;
   void complete(StagedAdapters& wanted) const;
   void stage_values(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
   void stage_images(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;

@@ -31,14 +31,20 @@ StagedAdapters HotSwap::stage(const AdapterSet& adapters, std::optional<int> ste
   {
     const std::scoped_lock lock(mutex_, next_mutex_);
     now = snapshot();
-    // Of all its steps: a picture that has begun is not refused.
-    merged_.check_room(steps ? wanted_of(adapters, acting_ever(adapters), true).merged_ : wanted.merged_);
+    check_room(wanted);
     complete(wanted);
   }
   // Without the lock, so that the engine need not wait.
   StagedAdapters staged = stage_against(now, std::move(wanted), {});
   merge_ahead(staged);
   return staged;
+}
+
+// For all steps: a picture that has begun is not refused.
+void HotSwap::check_room(const StagedAdapters& wanted) const {
+  const Acting ever = acting_ever(wanted.adapters_);
+  if (wanted.acting_ == ever) return merged_.check_room(wanted.merged_);
+  merged_.check_room(wanted_of(wanted.adapters_, ever, true).merged_);
 }
 
 StagedAdapters HotSwap::stage_locked(const AdapterSet& adapters, Acting acting, bool may_carry,

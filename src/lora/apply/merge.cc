@@ -128,9 +128,8 @@ void MergedParams::check_room(const MergedSet& next) const {
   if (bytes == 0) return;
   const size_t free = ops_.runtime().host_available();
   check(bytes <= free, ErrorCode::out_of_memory,
-        "merging these adapters takes {:.1f} GiB of main memory, and {:.1f} GiB are free; low-rank ones need none, "
-        "unless "
-        "they are to be merged",
+        "merging these adapters takes {:.1f} GiB of main memory, and {:.1f} GiB are free; low-rank ones beside the "
+        "weights need none",
         static_cast<double>(bytes) / kGiB, static_cast<double>(free) / kGiB);
 }
 
