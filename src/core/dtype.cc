@@ -68,6 +68,25 @@ void to_bf16(const float* source, uint16_t* target, size_t count) {
   for (size_t i = 0; i < count; ++i) target[i] = bf16_of(source[i]);
 }
 
+// Below the smallest normal number, 2^-6, the sum with 2^14 has the steps of e4m3's subnormals, 2^-9, and is rounded to them.
+[[gnu::always_inline]] inline uint8_t e4m3_of(float value) {
+  const auto bits = __builtin_bit_cast(uint32_t, value);
+  const uint32_t magnitude = bits & 0x7fffffff, rebiased = magnitude - (120u << 23);
+  const uint32_t normal = (rebiased + 0x7ffff + (rebiased >> 20 & 1)) >> 20;
+  const uint32_t subnormal =
+      __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude) + 0x1p14f) - __builtin_bit_cast(uint32_t, 0x1p14f);
+  uint32_t result = magnitude < (121u << 23) ? subnormal : normal;
+  result = magnitude >= __builtin_bit_cast(uint32_t, 448.0f) ? 0x7e : result;
+  result = magnitude > 0x7f800000 ? 0x7f : result;
+  return static_cast<uint8_t>(result | (bits >> 24 & 0x80));
+}
+void to_e4m3(const float* source, float factor, uint8_t* target, size_t count) {
+  for (size_t i = 0; i < count; ++i) target[i] = e4m3_of(source[i] * factor);
+}
+[[gnu::target("avx2")]] void to_e4m3_avx2(const float* source, float factor, uint8_t* target, size_t count) {
+  for (size_t i = 0; i < count; ++i) target[i] = e4m3_of(source[i] * factor);
+}
+
 }  // namespace
 
 size_t size_of(DType dtype) { return info(dtype).bytes; }
@@ -89,16 +108,7 @@ uint16_t f32_to_f16(float value) {
   return sign | static_cast<uint16_t>((rebiased + 0xfff + (rebiased >> 13 & 1)) >> 13);
 }
 
-uint8_t f32_to_f8_e4m3(float value) {
-  const auto bits = __builtin_bit_cast(uint32_t, value);
-  const auto sign = static_cast<uint8_t>(bits >> 24 & 0x80);
-  const float magnitude = std::fabs(value);
-  if (std::isnan(value)) return sign | 0x7f;
-  if (magnitude >= 448.0f) return sign | 0x7e;
-  if (magnitude < 0x1p-6f) return sign | static_cast<uint8_t>(std::nearbyint(magnitude * 0x1p9f));  // subnormal
-  const uint32_t rebiased = (bits & 0x7fffffff) - (120u << 23);
-  return sign | static_cast<uint8_t>((rebiased + 0x7ffff + (rebiased >> 20 & 1)) >> 20);
-}
+uint8_t f32_to_f8_e4m3(float value) { return e4m3_of(value); }
 
 float f16_to_f32(uint16_t bits) {
   // The mantissa and exponent move to their f32 places; the product rebiases the exponent, subnormals included.
@@ -124,6 +134,10 @@ void convert_to_f32(DType dtype, const void* source, float* target, size_t count
   }
 }
 
+void multiply_to_f8_e4m3(const float* source, float factor, uint8_t* target, size_t count) {
+  (__builtin_cpu_supports("avx2") ? to_e4m3_avx2 : to_e4m3)(source, factor, target, count);
+}
+
 void convert_from_f32(const float* source, DType dtype, void* target, size_t count) {
   if (count == 0 && is_floating(dtype)) return;
   auto* half = static_cast<uint16_t*>(target);
@@ -134,8 +148,7 @@ void convert_from_f32(const float* source, DType dtype, void* target, size_t cou
       for (size_t i = 0; i < count; ++i) half[i] = f32_to_f16(source[i]);
       return;
     case DType::f8_e4m3:
-      for (size_t i = 0; i < count; ++i) static_cast<uint8_t*>(target)[i] = f32_to_f8_e4m3(source[i]);
-      return;
+      return multiply_to_f8_e4m3(source, 1.0f, static_cast<uint8_t*>(target), count);
     default: fail(ErrorCode::unsupported, "cannot convert f32 to {}: expected f32, f16, bf16 or f8_e4m3", name(dtype));
   }
 }

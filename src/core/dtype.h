@@ -37,4 +37,7 @@ void convert_to_f32(DType dtype, const void* source, float* target, size_t count
 // Converts f32 to f32, f16, bf16 or f8_e4m3 as the functions above do.
 void convert_from_f32(const float* source, DType dtype, void* target, size_t count);
 
+// target = f32_to_f8_e4m3(source * factor).
+void multiply_to_f8_e4m3(const float* source, float factor, uint8_t* target, size_t count);
+
 }  // namespace fx

@@ -22,17 +22,17 @@ struct Busy {
 
 }  // namespace
 
-void parallel_for(int64_t count, const std::function<void(int64_t)>& work) {
+void parallel_for(int64_t count, const std::function<void(int64_t)>& work, int64_t most) {
   if (count <= 1 || busy) {
     for (int64_t i = 0; i < count; ++i) work(i);
     return;
   }
-  const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
+  const int64_t cores = std::max(1u, std::thread::hardware_concurrency()), threads = std::min({count, cores, most});
   std::atomic<int64_t> next{0};
   std::exception_ptr error;
   std::mutex error_mutex;
   const auto take_all = [&] {
-    const Busy now(count >= cores);
+    const Busy now(threads >= cores);
     try {
       for (int64_t i = next++; i < count; i = next++) work(i);
     } catch (...) {
@@ -43,7 +43,7 @@ void parallel_for(int64_t count, const std::function<void(int64_t)>& work) {
   };
   std::vector<std::jthread> helpers;
   try {
-    for (int64_t i = 1; i < std::min(count, cores); ++i) helpers.emplace_back(take_all);
+    for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(take_all);
   } catch (const std::system_error&) {  // fewer threads, then
   }
   take_all();

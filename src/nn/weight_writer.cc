@@ -2,28 +2,22 @@
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
 
-#include "core/buffer.h"
-#include "core/error.h"
-#include "core/parallel.h"
+#include "core/upload.h"
 
 namespace fx {
 namespace {
 
-constexpr size_t kTransfer = size_t{16} << 20;
-constexpr unsigned kMostLanes = 8;  // more threads than that copy no faster than the device takes
-
 int64_t columns_of(const Param& param) { return param.tensor.count() / std::max<int64_t>(param.tensor.size(0), 1); }
 
-// What travels: bf16 and f32 as they are; everything else, and what is laid out anew, as f32.
-bool travels_as_stored(const WeightWriter::Piece& piece) {
-  const DType target = piece.param->tensor.dtype();
-  return piece.param->layout == ParamLayout::as_stored && (piece.dtype == DType::f32 || (piece.dtype == DType::bf16 && target != DType::f32));
+// bf16 travels as it is; what the device keeps in f32, everything else, and what is laid out anew, as f32.
+DType travels_as(const WeightWriter::Piece& piece) {
+  const bool anew = piece.param->layout != ParamLayout::as_stored;
+  return piece.dtype == DType::bf16 && piece.param->tensor.dtype() != DType::f32 && !anew ? DType::bf16 : DType::f32;
 }
 
 // (O, I, kh, kw) in the file to (O, kh, kw, I).
-void channels_last(const Param& param, std::vector<float>& stored, int64_t rows, float* target) {
+void channels_last(const Param& param, const std::vector<float>& stored, int64_t rows, float* target) {
   const int64_t in = param.file_shape[1], taps = param.file_shape[2] * param.file_shape[3];
   for (int64_t o = 0; o < rows; ++o) {
     for (int64_t i = 0; i < in; ++i) {
@@ -34,18 +28,17 @@ void channels_last(const Param& param, std::vector<float>& stored, int64_t rows,
 
 }  // namespace
 
-struct WeightWriter::Lane {
-  std::unique_ptr<Staging> staging;
-  std::vector<float> stored;  // before it is laid out anew
-};
-
 void WeightWriter::add_chunks(const Piece& piece, int64_t first, int64_t count, int64_t target,
                               std::vector<Chunk>& chunks) const {
   const auto row_bytes = static_cast<size_t>(columns_of(*piece.param)) * sizeof(float);
-  const auto rows = static_cast<int64_t>(std::max<size_t>(kTransfer / std::max<size_t>(row_bytes, 1), 1));
+  const auto rows = static_cast<int64_t>(std::max<size_t>(UploadLanes::kTransfer / std::max<size_t>(row_bytes, 1), 1));
   for (int64_t begin = 0; begin < count; begin += rows) {
     chunks.push_back({&piece, first + begin, std::min(rows, count - begin), target + begin});
   }
+}
+
+size_t WeightWriter::values_of(const Chunk& chunk) {
+  return static_cast<size_t>(chunk.count * columns_of(*chunk.piece->param));
 }
 
 std::vector<WeightWriter::Chunk> WeightWriter::chunks() const {
@@ -64,55 +57,39 @@ std::vector<WeightWriter::Chunk> WeightWriter::chunks() const {
 
 void WeightWriter::run(const LoadProgress& progress) {
   const std::vector<Chunk> all = chunks();
-  std::atomic<size_t> next{0};
-  const auto lanes = std::clamp(std::thread::hardware_concurrency(), 1u, kMostLanes);
-  parallel_for(lanes, [&](int64_t) { work(all, next, progress); });
+  size_t most = 0, done = 0;  // done: bytes of files
+  for (const Chunk& chunk : all) most = std::max(most, values_of(chunk) * sizeof(float));
+  UploadLanes lanes(ops_.runtime(), most, all.size());
+  lanes.run(all.size(), [&](size_t i, std::byte* target) { return fill(all[i], target); },
+            [&](size_t i, std::byte* arrived) {
+              const Chunk& chunk = all[i];
+              place(chunk, Tensor(arrived, travels_as(*chunk.piece), {chunk.count, columns_of(*chunk.piece->param)}));
+              done += values_of(chunk) * size_of(chunk.piece->dtype);
+              if (progress) progress(done);
+            });
   ops_.runtime().synchronize();
 }
 
-void WeightWriter::work(const std::vector<Chunk>& all, std::atomic<size_t>& next, const LoadProgress& progress) {
-  Lane lane;
-  for (size_t i = next++; i < all.size(); i = next++) {
-    const Chunk& chunk = all[i];
-    write(chunk, lane);
-    if (chunk.first + chunk.count == chunk.piece->rows.count && !chunk.piece->exchange_halves) chunk.piece->release();
-    const std::lock_guard lock(issue_);
-    done_ += static_cast<size_t>(chunk.count * columns_of(*chunk.piece->param)) * size_of(chunk.piece->dtype);
-    if (progress) progress(done_);
-  }
-  const std::lock_guard lock(issue_);
-  if (lane.staging) lane.staging->wait();  // its memory goes
-}
-
-void WeightWriter::write(const Chunk& chunk, Lane& lane) {
+size_t WeightWriter::fill(const Chunk& chunk, std::byte* target) const {
   const Piece& piece = *chunk.piece;
-  const int64_t columns = columns_of(*piece.param);
-  const auto count = static_cast<size_t>(chunk.count * columns);
-  const bool as_stored = travels_as_stored(piece);
-  const DType dtype = as_stored ? piece.dtype : DType::f32;
-  const size_t bytes = count * size_of(dtype);
-  if (!lane.staging || lane.staging->bytes() < bytes) lane.staging = ops_.runtime().stage(std::max(bytes, kTransfer));
-  else {
-    lane.staging->wait();
-  }
-  const std::byte* source = piece.bytes().data() + static_cast<size_t>(chunk.first * columns) * size_of(piece.dtype);
-  auto* target = reinterpret_cast<float*>(lane.staging->host());
-  if (as_stored) {
-    std::memcpy(target, source, bytes);
+  const size_t count = values_of(chunk);
+  const DType dtype = travels_as(piece);
+  const auto begin = static_cast<size_t>(chunk.first * columns_of(*piece.param)) * size_of(piece.dtype);
+  const std::byte* source = piece.bytes().data() + begin;
+  if (dtype == piece.dtype && piece.param->layout == ParamLayout::as_stored) {
+    std::memcpy(target, source, count * size_of(dtype));
   } else if (piece.param->layout == ParamLayout::channels_last) {
-    lane.stored.resize(count);
-    convert_to_f32(piece.dtype, source, lane.stored.data(), count);
-    channels_last(*piece.param, lane.stored, chunk.count, target);
+    std::vector<float> stored(count);
+    convert_to_f32(piece.dtype, source, stored.data(), count);
+    channels_last(*piece.param, stored, chunk.count, reinterpret_cast<float*>(target));
   } else {
-    convert_to_f32(piece.dtype, source, target, count);
+    convert_to_f32(piece.dtype, source, reinterpret_cast<float*>(target), count);
   }
-  const std::lock_guard lock(issue_);
-  lane.staging->send(bytes);
-  auto* arrived = const_cast<std::byte*>(lane.staging->arrive());
-  place(chunk, Tensor(arrived, dtype, {chunk.count, columns}), lane);
+  if (chunk.first + chunk.count == piece.rows.count && !piece.exchange_halves) piece.release();
+  return count * size_of(dtype);
 }
 
-void WeightWriter::place(const Chunk& chunk, const Tensor& values, Lane&) {
+void WeightWriter::place(const Chunk& chunk, const Tensor& values) {
   const Param& param = *chunk.piece->param;
   const auto rows = [&](const Tensor& t) {
     return t.slice(0, chunk.target, chunk.target + chunk.count).reshape(values.shape());

@@ -2,9 +2,7 @@
 // them, and the device converts and quantises what has arrived.
 #pragma once
 
-#include <atomic>
 #include <functional>
-#include <mutex>
 #include <span>
 #include <vector>
 
@@ -37,18 +35,15 @@ class WeightWriter {
     int64_t first, count;  // rows of the piece
     int64_t target;        // first row of the parameter
   };
-  struct Lane;  // what one thread works with
 
   std::vector<Chunk> chunks() const;
   void add_chunks(const Piece& piece, int64_t first, int64_t count, int64_t target, std::vector<Chunk>& chunks) const;
-  void work(const std::vector<Chunk>& chunks, std::atomic<size_t>& next, const LoadProgress& progress);
-  void write(const Chunk& chunk, Lane& lane);
-  void place(const Chunk& chunk, const Tensor& values, Lane& lane);
+  static size_t values_of(const Chunk& chunk);  // their number
+  size_t fill(const Chunk& chunk, std::byte* target) const;
+  void place(const Chunk& chunk, const Tensor& values);
 
   Ops& ops_;
   std::vector<Piece> pieces_;
-  std::mutex issue_;  // Ops takes calls from one thread at a time
-  size_t done_ = 0;   // bytes of files
 };
 
 }  // namespace fx

@@ -32,9 +32,6 @@ Real dot(const A* a, const float* b, int64_t count) {
   return sum;
 }
 
-// y = x / scale in e4m3; returns the scale. (ref_quantize.cc)
-float quantize_row(const float* x, int64_t count, uint8_t* y, float most = 448.0f);
-
 template <class Real>
 Real sigmoid(Real x) {
   return 1 / (1 + std::exp(-x));

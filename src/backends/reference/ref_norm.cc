@@ -3,6 +3,7 @@
 
 #include "backends/reference/ref_math.h"
 #include "backends/reference/ref_ops.h"
+#include "core/quantize.h"
 
 namespace fx {
 namespace {
@@ -55,7 +56,7 @@ void RefOps<Real>::do_ln_modulate(const LnModulateArgs& args) {
       for (int64_t c = 0; c < channels; ++c) {
         y[c] = static_cast<float>((x[c] - m.mean) * m.inverse_deviation * (1 + static_cast<Real>(scale[c])) + shift[c]);
       }
-      if (quantized) *ref::at(args.y_scale, b, l) = ref::quantize_row(y, channels, ref::at<uint8_t>(args.y, b, l));
+      if (quantized) *ref::at(args.y_scale, b, l) = quantize_row(y, channels, ref::at<uint8_t>(args.y, b, l));
     }
   }
 }

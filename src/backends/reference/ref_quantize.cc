@@ -1,41 +1,17 @@
 // Weights: rows in e4m3, and low-rank differences merged into their base.
-#include <algorithm>
-#include <cmath>
-#include <limits>
 #include <vector>
 
 #include "backends/reference/ref_lora.h"
 #include "backends/reference/ref_math.h"
 #include "backends/reference/ref_ops.h"
+#include "core/quantize.h"
 
 namespace fx {
-namespace {
-
-// The least power of two that brings the largest magnitude to `most` or below. A scale is never subnormal, so that its inverse
-// is finite.
-float scale_of(float largest, float most) {
-  if (!(largest > 0)) return 1.0f;
-  if (std::isinf(largest)) return largest;
-  int exponent = 0;
-  const float share = std::frexp(std::max(largest / most, std::numeric_limits<float>::min()), &exponent);  // 0.5 to 1
-  return std::ldexp(1.0f, share > 0.5f ? exponent : exponent - 1);
-}
-
-}  // namespace
-
-float ref::quantize_row(const float* x, int64_t count, uint8_t* y, float most) {
-  float largest = 0;
-  for (int64_t c = 0; c < count; ++c) largest = std::max(largest, std::abs(x[c]));
-  const float scale = scale_of(largest, most);
-  for (int64_t c = 0; c < count; ++c) y[c] = f32_to_f8_e4m3(static_cast<float>(x[c] / static_cast<double>(scale)));
-  return scale;
-}
-
 template <class Real>
 void RefOps<Real>::do_quantize_rows(const QuantizeRowsArgs& args) {
   for (int64_t row = 0; row < args.x.size(0); ++row) {
     *ref::at(args.scale, row) =
-        ref::quantize_row(ref::at(args.x, row), args.x.size(1), ref::at<uint8_t>(args.y, row), args.largest);
+        quantize_row(ref::at(args.x, row), args.x.size(1), ref::at<uint8_t>(args.y, row), args.largest);
   }
 }
 
@@ -58,7 +34,7 @@ void RefOps<Real>::do_merge_lora(const MergeLoraArgs& args) {
     }
     for (int64_t c = 0; c < in; ++c) merged[c] = static_cast<float>(sums[c]);
     if (args.weight.dtype() == DType::f8_e4m3) {
-      *ref::at(args.weight_scale, row) = ref::quantize_row(merged.data(), in, ref::at<uint8_t>(args.weight, row));
+      *ref::at(args.weight_scale, row) = quantize_row(merged.data(), in, ref::at<uint8_t>(args.weight, row));
     } else {
       std::copy_n(merged.begin(), in, ref::at(args.weight, row));
     }
