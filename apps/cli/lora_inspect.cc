@@ -159,7 +159,7 @@ void print_contents(const AdapterReport& report) {
   }
   row("alpha", alphas);
   for (const auto& [kind, cost] : report.dense) {
-    row("not low-rank", fmt::format("{}: {}, merged into the weights; {} more memory to undo it", kind,
+    row("not low-rank", fmt::format("{}: {}, merged into the weights; to undo it, {} of main memory in f32, a quarter in fp8", kind,
                                     plural(cost.parameters, "parameter"), size_text(cost.bytes)));
   }
   row("trigger words", fmt::format("{}", fmt::join(report.trigger_words, ", ")));

@@ -105,9 +105,11 @@ class Full final : public DeltaRows {
       std::copy_n(whole_.begin() + begin, count, target);
       return;
     }
-    std::vector<float> rows(static_cast<size_t>(count * columns_));
-    values_.read_rows(begin, count, rows.data());
-    std::ranges::copy(rows, target);
+    std::vector<float> row(static_cast<size_t>(columns_));
+    for (int64_t i = 0; i < count; ++i) {
+      values_.read_rows(begin + i, 1, row.data());
+      std::ranges::copy(row, target + i * columns_);
+    }
   }
 
  private:

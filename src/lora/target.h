@@ -32,8 +32,8 @@ struct ModuleAlias {
 // "double_blocks.0.img_attn.qkv" of "double_blocks.0.img_attn.qkv.weight".
 std::string_view module_of(std::string_view parameter);
 
-// The unquantised values of a parameter, from the model's file.
-using BaseReader = std::function<std::vector<float>(const Param&)>;
+// The unquantised values of some rows of a parameter, from the model's file. Called by any thread.
+using BaseReader = std::function<std::vector<float>(const Param&, const RowRange&)>;
 
 class AdapterTarget {
  public:

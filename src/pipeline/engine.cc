@@ -12,8 +12,8 @@ namespace {
 
 AdapterTarget target_of(Model& model) {
   AdapterTarget target;
-  const BaseReader read_base = [&model](const Param& param) {
-    return model.transformer_file->rows(param.name, {0, param.file_shape[0]});
+  const BaseReader read_base = [&model](const Param& param, const RowRange& rows) {
+    return model.transformer_file->rows(param.name, rows);
   };
   target.add(Component::transformer, model.transformer_names, model.transformer_params,
              model.transformer_file ? read_base : nullptr);

@@ -319,13 +319,15 @@ TEST_F(MergeTest, TellsTheMemoryItTakesBeforeItTakesIt) {
     return set;
   };
   size_t bytes = 0;
-  std::map<size_t, std::vector<float>> values;
+  MergedValues values;
   for (const auto& [parameter, merged] : set_of(1.0f)) {
-    values[parameter] = merged_values(merged, *model_.target.parameters()[parameter].param);
-    bytes += 4 * values[parameter].size();
+    const AdapterTarget::Parameter& place = model_.target.parameters()[parameter];
+    values[parameter] = merged_values(merged, place);
+    bytes += 4 * static_cast<size_t>(place.param->file_shape.count());
   }
   EXPECT_EQ(params.more_bytes(set_of(1.0f)), 2 * bytes);
-  params.publish(values, set_of(1.0f), {});
+  UploadLanes lanes = params.lanes_for(values, set_of(1.0f));
+  params.publish(values, set_of(1.0f), lanes);
   EXPECT_EQ(params.bytes(), bytes);
   EXPECT_EQ(params.more_bytes(set_of(1.0f)), 0u);
   EXPECT_EQ(params.more_bytes(set_of(0.5f)), bytes);

@@ -1,14 +1,17 @@
 #include "backends/cuda/device_runtime.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "backends/cuda/cuda_error.h"
 #include "core/error.h"
+#include "core/finally.h"
 
 namespace fx::cuda {
 namespace {
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+constexpr size_t kFetch = size_t{16} << 20;  // at a time
 // The runtime beside whose stream this thread works.
 thread_local const CudaRuntime* beside_whom = nullptr;
 
@@ -135,10 +138,20 @@ size_t CudaRuntime::available() const {
   return free;
 }
 
+// By way of pinned memory: the driver's own way into other memory is one thread's, and locks out all others.
 void CudaRuntime::fetch(void* target, const void* source, size_t bytes) {
+  if (bytes == 0) return;
   const cudaStream_t copies = transfers_->stream();
-  check_cuda(cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToHost, copies), "fetching memory");
-  check_cuda(cudaStreamSynchronize(copies), "waiting for a transfer");
+  const TransferPool::Block pinned = transfers_->take(std::min(bytes, kFetch));
+  const Finally back([&] { transfers_->give_back(pinned); });
+  for (size_t done = 0; done < bytes;) {
+    const size_t part = std::min(bytes - done, pinned.bytes);
+    check_cuda(cudaMemcpyAsync(pinned.host, static_cast<const std::byte*>(source) + done, part, cudaMemcpyDeviceToHost, copies),
+               "fetching memory");
+    check_cuda(cudaStreamSynchronize(copies), "waiting for a transfer");
+    std::memcpy(static_cast<std::byte*>(target) + done, pinned.host, part);
+    done += part;
+  }
 }
 
 std::unique_ptr<Staging> CudaRuntime::stage(size_t bytes) {

@@ -66,7 +66,7 @@ class StagedAdapters {
   std::vector<SlotImage> images_;                // in the order of slots: of those that are to be written
   std::set<size_t> rewritten_;                   // slots whose layer gets a new master, or new scales beside a front
   MergedSet merged_;                             // all of the set
-  std::map<size_t, std::vector<float>> values_;  // of those parameters that change
+  MergedValues values_;                         // of those parameters that change
   uint64_t version_ = 0;                         // of the state against which it was staged
   size_t merged_ahead_ = 0;
   std::shared_ptr<const void> claim_;  // on the next set of weights, which is this one's
@@ -160,7 +160,7 @@ class HotSwap {
   void write_slots(const StagedAdapters& staged);
   size_t write_weights(const StagedAdapters& staged, bool ahead);
   bool write_fronts(const StagedAdapters& staged);
-  void write_parameters(StagedAdapters& staged, const Tensor& room, SwapReport& report);
+  void write_parameters(StagedAdapters& staged, UploadLanes& lanes, SwapReport& report);
   void count_changes(const StagedAdapters& staged, SwapReport& report) const;
   void synchronize();
 

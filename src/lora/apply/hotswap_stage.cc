@@ -77,8 +77,8 @@ StagedAdapters HotSwap::wanted_of(const AdapterSet& adapters, Acting acting, boo
   return wanted;
 }
 
-// What only the state knows: base values of the parameters that are to be merged, kept for those that are merged already and
-// read for others; and whether fronts have refused this very set.
+// What only the state knows: base values of the parameters that are to be merged, and whether fronts have refused this very
+// set.
 void HotSwap::complete(StagedAdapters& wanted) const {
   if (wanted.adapters_ == active_) wanted.carried_ = wanted.carried_ && active_carried_;
   std::vector<MergedSet::value_type*> all;
@@ -86,7 +86,7 @@ void HotSwap::complete(StagedAdapters& wanted) const {
   parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
     auto& [parameter, merged] = *all[static_cast<size_t>(i)];
     merged.base = merged_.base(parameter);
-  });
+  }, UploadLanes::kMost);
 }
 
 StagedAdapters HotSwap::stage_against(const Snapshot& now, StagedAdapters&& wanted, StagedAdapters&& earlier) const {
@@ -104,23 +104,23 @@ void HotSwap::stage_values(const Snapshot& now, StagedAdapters&& earlier, Staged
     if (const auto slot = target().find_slot(place.component, module_of(place.param->name)))
       staged.rewritten_.insert(*slot);
   };
-  std::vector<std::pair<size_t, std::vector<float>*>> missing;
+  std::vector<std::pair<size_t, StoredValues*>> missing;
   for (const auto& [parameter, wanted] : staged.merged_) {
     const auto active = now.merged.find(parameter);
     if (active != now.merged.end() && active->second.parts == wanted.parts) continue;
     const auto old = earlier.values_.find(parameter);
     const bool have = old != earlier.values_.end() && earlier.merged_.at(parameter).parts == wanted.parts;
-    std::vector<float>& values = staged.values_[parameter];
+    StoredValues& values = staged.values_[parameter];
     if (have) values = std::move(old->second);
     else missing.emplace_back(parameter, &values);
     note_rewritten(parameter);
   }
   std::ranges::stable_sort(missing, std::greater{}, [&](const auto& wanted) {  // the small ones fill the last gaps
-    return staged.merged_.at(wanted.first).base->size();
+    return target().parameters()[wanted.first].param->file_shape.count();
   });
   parallel_for(static_cast<int64_t>(missing.size()), [&](int64_t i) {
     const auto& [parameter, values] = missing[static_cast<size_t>(i)];
-    *values = merged_values(staged.merged_.at(parameter), *target().parameters()[parameter].param);
+    *values = merged_values(staged.merged_.at(parameter), target().parameters()[parameter]);
   });
   for (const auto& [parameter, merged] : now.merged) {
     if (!staged.merged_.contains(parameter)) note_rewritten(parameter);

@@ -1,113 +1,67 @@
 #include "lora/apply/merge.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/error.h"
-#include "lora/delta.h"
-#include "nn/taps.h"
+#include "core/parallel.h"
+#include "lora/apply/merged_rows.h"
 
 namespace fx {
 namespace {
 
-bool replaces(const MergePart& part) {
-  const auto* dense = std::get_if<const DensePatch*>(&part.source);
-  return dense && (*dense)->replaces;
-}
+constexpr int64_t kRows = 8;     // merged at a time, so that they stay in a core's cache,
+constexpr int64_t kPiece = 256;  // and one after the other by the same core
 
-DensePatch patch_of(const MergePart& part) {
-  if (const auto* low_rank = std::get_if<const Patch*>(&part.source)) return as_dense(**low_rank);
-  return *std::get<const DensePatch*>(part.source);
-}
-
-// Calls take(values of the parameter's row, its difference) for the rows of a part.
-template <class F>
-void each_row(const MergePart& part, const DensePatch& patch, std::span<const float> base_rows, int64_t in,
-              float strength, std::vector<float>& values, F take) {
-  each_delta_row(patch, base_rows, in, strength, [&](int64_t row, const float* delta) {
-    row += patch.rows.begin;
-    if (row < part.rows.begin || row >= part.rows.begin + part.rows.count) return;
-    take(values.data() + row * in, delta);
-  });
-}
-
-void add(const MergePart& part, const std::vector<float>& base, int64_t in, std::vector<float>& values) {
-  const DensePatch patch = patch_of(part);
-  const auto base_rows = std::span(base).subspan(patch.rows.begin * in, patch.rows.count * in);
-  each_row(part, patch, base_rows, in, part.strength, values, [in](float* row, const float* delta) {
-    for (int64_t i = 0; i < in; ++i) row[i] += delta[i];
-  });
-}
-
-// Exactly the values of the file, which base + (value - base) need not be.
-void replace(const MergePart& part, const std::vector<float>& base, int64_t in, std::vector<float>& values) {
-  DensePatch patch = patch_of(part);
-  patch.replaces = false;
-  const std::vector<float> nothing(patch.magnitude ? static_cast<size_t>(patch.rows.count * in) : 0);
-  const auto base_rows =
-      std::span(base).subspan(patch.rows.begin * in, patch.rows.count * in);  // only magnitudes see it
-  each_row(part, patch, patch.magnitude ? nothing : base_rows, in, 1.0f, values,
-           [in](float* row, const float* whole) { std::copy_n(whole, in, row); });
-}
-
-// Not in the order of the device's work: another thread may be making a picture. Only publishing writes parameters.
-std::vector<float> fetch(Runtime& runtime, const Tensor& dense) {
-  std::vector<float> values(static_cast<size_t>(dense.count()));
-  if (dense.dtype() == DType::f32) {
-    runtime.fetch(values.data(), dense.raw(), static_cast<size_t>(dense.bytes()));
-    return values;
+// Rows of a parameter without adapters, in f32: from the model's file where the device has less.
+BaseRows base_rows(const MergedParam& wanted, const AdapterTarget::Parameter& parameter) {
+  if (wanted.base->scales().empty()) {
+    return [&base = *wanted.base](int64_t begin, int64_t count, float* target) { base.read(begin, count, target); };
   }
-  std::vector<std::byte> stored(static_cast<size_t>(dense.bytes()));
-  runtime.fetch(stored.data(), dense.raw(), stored.size());
-  convert_to_f32(dense.dtype(), stored.data(), values.data(), values.size());
-  return values;
-}
-
-// A parameter gets these values, rounded to its type; of one with a master the weight follows with MergedWeights. Waits for
-// the copy.
-void write_parameter(Ops& ops, const Param& param, const std::vector<float>& values, const Tensor& room) {
-  const Tensor& target = param.base();
-  if (target.dtype() != DType::f8_e4m3) return upload(ops, values, target);
-  const Tensor widened(room.raw(), DType::f32, target.shape());
-  upload(ops, values, widened);
-  ops.quantize_rows({.x = widened, .y = target, .scale = param.scale, .largest = param.largest()});
-  ops.runtime().synchronize();  // the room is used again
+  return [&parameter](int64_t begin, int64_t count, float* target) {
+    std::ranges::copy(parameter.read_base(*parameter.param, {begin, count}), target);
+  };
 }
 
 }  // namespace
 
-std::vector<float> merged_values(const MergedParam& wanted, const Param& param) {
-  const int64_t in = param.file_shape.rank() == 2 ? param.file_shape[1] : 1;  // tensors may be exchanged meanwhile
-  std::vector<float> values = *wanted.base;
-  for (const MergePart& part : wanted.parts) {
-    if (replaces(part)) replace(part, *wanted.base, in, values);
-  }
-  for (const MergePart& part : wanted.parts) {
-    if (!replaces(part)) add(part, *wanted.base, in, values);
-  }
-  return values;
+StoredValues merged_values(const MergedParam& wanted, const AdapterTarget::Parameter& parameter) {
+  const int64_t in = columns_of(*parameter.param), rows = parameter.param->file_shape[0];
+  const MergedRows merged(wanted.parts, in, base_rows(wanted, parameter));
+  StoredValues result(*parameter.param);
+  parallel_for((rows + kPiece - 1) / kPiece, [&](int64_t piece) {
+    std::vector<float> values(static_cast<size_t>(kRows * in));
+    MergedRows::Room room;
+    const int64_t end = std::min((piece + 1) * kPiece, rows);
+    for (int64_t row = piece * kPiece; row < end; row += kRows) {
+      const int64_t count = std::min(kRows, end - row);
+      merged.read(row, count, values.data(), room);
+      result.write(row, count, values.data());
+    }
+  });
+  return result;
 }
 
 MergedParams::~MergedParams() {
   try {
-    publish({}, {}, room_for({}, {}).tensor());
+    UploadLanes lanes = lanes_for({}, {});
+    publish({}, {}, lanes);
   } catch (const Error&) {  // the device has failed: nobody reads the weights any more
   }
 }
 
-ParamValues MergedParams::base(size_t parameter) const {
+std::shared_ptr<const StoredValues> MergedParams::base(size_t parameter) const {
   if (const auto found = now_.find(parameter); found != now_.end()) return found->second.base;
   const AdapterTarget::Parameter& place = target_->parameters()[parameter];
-  const Tensor& kept = place.param->base();
-  if (kept.dtype() != DType::f8_e4m3) return std::make_shared<std::vector<float>>(fetch(*place.runtime, kept));
-  check(place.read_base != nullptr, ErrorCode::unsupported,
+  check(place.param->base().dtype() != DType::f8_e4m3 || place.read_base, ErrorCode::unsupported,
         "{}: its values are quantised and the model has no file to merge from; keep its adapters low-rank",
         place.param->name);
-  return std::make_shared<std::vector<float>>(place.read_base(*place.param));
+  return std::make_shared<StoredValues>(StoredValues::fetched(*place.runtime, *place.param));
 }
 
 size_t MergedParams::bytes() const {
   size_t total = 0;
-  for (const auto& [parameter, merged] : now_) total += merged.base->size() * sizeof(float);
+  for (const auto& [parameter, merged] : now_) total += merged.base->bytes();
   return total;
 }
 
@@ -116,8 +70,8 @@ size_t MergedParams::more_bytes(const MergedSet& next) const {
   for (const auto& [parameter, wanted] : next) {
     const auto found = now_.find(parameter);
     if (found != now_.end() && found->second.parts == wanted.parts) continue;
-    const auto count = static_cast<size_t>(target_->parameters()[parameter].param->file_shape.count());
-    total += sizeof(float) * count * (found == now_.end() ? 2 : 1);
+    const size_t bytes = StoredValues::bytes_of(*target_->parameters()[parameter].param);
+    total += bytes * (found == now_.end() ? 2 : 1);
   }
   return total;
 }
@@ -133,28 +87,53 @@ void MergedParams::check_room(const MergedSet& next) const {
         static_cast<double>(bytes) / kGiB, static_cast<double>(free) / kGiB);
 }
 
-template <class F>
-void MergedParams::each_write(const std::map<size_t, std::vector<float>>& values, const MergedSet& next, F f) const {
+std::vector<MergedParams::Transfer> MergedParams::transfers(const MergedValues& values, const MergedSet& next) const {
+  std::vector<Transfer> all;
+  const auto add = [&](size_t parameter, const StoredValues& written) {
+    const Param& param = *target_->parameters()[parameter].param;
+    const int64_t rows = param.file_shape[0];
+    const auto most = static_cast<int64_t>(std::max<size_t>(UploadLanes::kTransfer / written.row_bytes(), 1));
+    for (int64_t begin = 0; begin < rows; begin += most) {
+      all.push_back({&param, &written, begin, std::min(most, rows - begin)});
+    }
+  };
   for (const auto& [parameter, merged] : now_) {
-    if (!next.contains(parameter)) f(*target_->parameters()[parameter].param, *merged.base);
+    if (!next.contains(parameter)) add(parameter, *merged.base);
   }
-  for (const auto& [parameter, new_values] : values) f(*target_->parameters()[parameter].param, new_values);
+  for (const auto& [parameter, new_values] : values) add(parameter, new_values);
+  return all;
 }
 
-Buffer MergedParams::room_for(const std::map<size_t, std::vector<float>>& values, const MergedSet& next) const {
+UploadLanes MergedParams::lanes_for(const MergedValues& values, const MergedSet& next) const {
+  const std::vector<Transfer> all = transfers(values, next);
   size_t most = 0;
-  each_write(values, next, [&](const Param& param, const std::vector<float>& new_values) {
-    if (param.base().dtype() == DType::f8_e4m3) most = std::max(most, new_values.size());
-  });
-  return most > 0 ? Buffer(ops_.runtime(), DType::f32, {static_cast<int64_t>(most)}) : Buffer();
+  for (const Transfer& each : all) most = std::max(most, each.values->rows(each.begin, each.count).size());
+  return {ops_.runtime(), most, all.size()};
 }
 
-size_t MergedParams::publish(const std::map<size_t, std::vector<float>>& values, MergedSet&& next, const Tensor& room) {
+// Of a parameter with a master, that: the weight follows with MergedWeights.
+size_t MergedParams::publish(const MergedValues& values, MergedSet&& next, UploadLanes& lanes) {
+  const std::vector<Transfer> all = transfers(values, next);
   size_t bytes = 0;
-  each_write(values, next, [&](const Param& param, const std::vector<float>& new_values) {
-    write_parameter(ops_, param, new_values, room);
-    bytes += new_values.size() * sizeof(float);
-  });
+  const auto fill = [&](size_t i, std::byte* target) {
+    const auto rows = all[i].values->rows(all[i].begin, all[i].count);
+    std::ranges::copy(rows, target);
+    return rows.size();
+  };
+  const auto place = [&](size_t i, std::byte* arrived) {
+    const auto& [param, written, begin, count] = all[i];
+    const Tensor rows = param->base().slice(0, begin, begin + count);
+    ops_.copy({.x = Tensor(arrived, rows.dtype(), rows.shape()), .y = rows});
+    bytes += written->rows(begin, count).size();
+    if (begin > 0 || written->scales().empty()) return;
+    const auto scales = std::as_bytes(written->scales());
+    ops_.runtime().copy(param->scale.raw(), scales.data(), scales.size(), CopyKind::host_to_device);
+    bytes += scales.size();
+  };
+  if (!all.empty()) {
+    lanes.run(all.size(), fill, place);
+    ops_.runtime().synchronize();  // the copies of scales too
+  }
   now_ = std::move(next);
   return bytes;
 }

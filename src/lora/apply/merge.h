@@ -1,31 +1,33 @@
-// Parameters into which adapters are merged. Base values are kept on the host while a parameter differs from them;
-// every merge starts from these, never from merged values, so the result depends on the parts alone and going back is
-// exact, bitwise.
+// Parameters into which adapters are merged. Base values are kept on the host, as the model stores them, while a parameter
+// differs from them; every merge starts from these, or where they are quantised from the model's file, never from merged values.
+// So the result depends on the parts alone, and going back is exact, bitwise.
 #pragma once
 
 #include <map>
 #include <memory>
 #include <vector>
 
+#include "core/upload.h"
 #include "lora/apply/parts.h"
+#include "lora/apply/stored_values.h"
 #include "ops/ops.h"
 
 namespace fx {
 
-using ParamValues = std::shared_ptr<const std::vector<float>>;
-
 // A merged parameter: of now, or as it is to be.
 struct MergedParam {
   std::vector<MergePart> parts;
-  ParamValues base;
+  std::shared_ptr<const StoredValues> base;
 };
 
 // What is merged, by index of AdapterTarget::parameters(). Copying it copies no values.
 using MergedSet = std::map<size_t, MergedParam>;
 
-// base + the parts' differences, (rows, in), added up in f32 in their order. A part that replaces its rows puts its
-// values there first, wherever it stands.
-std::vector<float> merged_values(const MergedParam& wanted, const Param& param);
+// New values of parameters, by the same index.
+using MergedValues = std::map<size_t, StoredValues>;
+
+// What a parameter is to have (MergedRows), rounded as the model stores it. On all cores; may run while the engine works.
+StoredValues merged_values(const MergedParam& wanted, const AdapterTarget::Parameter& parameter);
 
 class MergedParams {
  public:
@@ -36,9 +38,8 @@ class MergedParams {
   MergedParams& operator=(const MergedParams&) = delete;
 
   const MergedSet& now() const { return now_; }
-  // The kept base values; read for a parameter that is not merged: from the device, or where that has quantised values
-  // alone, from the model's file.
-  ParamValues base(size_t parameter) const;
+  // The base values: the kept ones, or those that a parameter has which is not merged.
+  std::shared_ptr<const StoredValues> base(size_t parameter) const;
   // Host memory of base values.
   size_t bytes() const;
   // Host memory that base and new values of `next` take beyond that.
@@ -47,17 +48,22 @@ class MergedParams {
   // when it is used. What other threads are about to take is not known.
   void check_room(const MergedSet& next) const;
 
-  // Device memory that `publish` needs to quantise what it writes; none where nothing is quantised.
-  Buffer room_for(const std::map<size_t, std::vector<float>>& values, const MergedSet& next) const;
+  // What `publish` needs to copy these.
+  UploadLanes lanes_for(const MergedValues& values, const MergedSet& next) const;
 
   // Copies these values to the device, and the base values of all parameters that `next` no longer has; `next` is what
   // is merged from now on. Returns the bytes copied. Allocates nothing, and waits for the copies.
-  size_t publish(const std::map<size_t, std::vector<float>>& values, MergedSet&& next, const Tensor& room);
+  size_t publish(const MergedValues& values, MergedSet&& next, UploadLanes& lanes);
 
  private:
-  // Calls f(parameter, values) for all that `publish` writes.
-  template <class F>
-  void each_write(const std::map<size_t, std::vector<float>>& values, const MergedSet& next, F f) const;
+  // Some rows of a parameter, as many as one transfer holds.
+  struct Transfer {
+    const Param* param;
+    const StoredValues* values;
+    int64_t begin, count;
+  };
+  // All that `publish` writes.
+  std::vector<Transfer> transfers(const MergedValues& values, const MergedSet& next) const;
 
   Ops& ops_;
   const AdapterTarget* target_;
