@@ -159,8 +159,9 @@ void print_contents(const AdapterReport& report) {
   }
   row("alpha", alphas);
   for (const auto& [kind, cost] : report.dense) {
-    row("not low-rank", fmt::format("{}: {}, merged into the weights; to undo it, {} of main memory in f32, a quarter in fp8", kind,
-                                    plural(cost.parameters, "parameter"), size_text(cost.bytes)));
+    row("not low-rank",
+        fmt::format("{}: {}, merged into the weights; {} of main memory to undo it (bf16: half, e4m3: a quarter)", kind,
+                    plural(cost.parameters, "parameter"), size_text(cost.bytes)));
   }
   row("trigger words", fmt::format("{}", fmt::join(report.trigger_words, ", ")));
   for (const auto& [target, modules] : report.targets) row("target", fmt::format("{} x {}", modules, target));

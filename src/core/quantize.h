@@ -1,4 +1,4 @@
-// Rows in e4m3 with a scale each, on the host; bit for bit what the devices compute (Ops::quantize_rows).
+// Rows in e4m3 with a scale each, on the host; bit for bit what devices make of the same numbers (Ops::quantize_rows).
 #pragma once
 
 #include <cstdint>

@@ -12,6 +12,9 @@
 
 namespace fx {
 
+// What is copied to or from a device in pieces is best copied in pieces of this size.
+inline constexpr size_t kTransferBytes = size_t{16} << 20;
+
 enum class CopyKind { host_to_device, device_to_host, device_to_device };
 
 struct MemoryInfo {

@@ -81,7 +81,7 @@ struct DensePatch {
 // Changes of one kind that are merged into parameters.
 struct DenseCost {
   size_t parameters = 0;
-  uint64_t bytes = 0;  // of the base values that are kept to undo them, in f32; bf16 takes half, e4m3 a quarter
+  uint64_t bytes = 0;  // of the base values that are kept to undo them, if these are f32: bf16 takes half, e4m3 a quarter
 };
 
 // What was found in a file: for people, and for `lora inspect`.

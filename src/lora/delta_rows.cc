@@ -6,38 +6,58 @@
 namespace fx {
 namespace {
 
+constexpr int64_t kRanks = 4;  // added up at a time, in their order, while the sum is in a register
+
+// out += b[0] a[0] + b[1] a[1] + ..., where rows of a lie `pitch` apart.
+[[gnu::always_inline]] inline void add_ranks_to(const double* a, int64_t pitch, const double* b, int64_t width,
+                                                double* out) {
+  static_assert(kRanks == 4);
+  const double *a1 = a + pitch, *a2 = a1 + pitch, *a3 = a2 + pitch;
+  for (int64_t j = 0; j < width; ++j) out[j] = out[j] + b[0] * a[j] + b[1] * a1[j] + b[2] * a2[j] + b[3] * a3[j];
+}
+// The same bits: no product is fused with its sum.
+void add_ranks(const double* a, int64_t pitch, const double* b, int64_t width, double* out) {
+  add_ranks_to(a, pitch, b, width, out);
+}
+[[gnu::target("avx2")]] void add_ranks_avx2(const double* a, int64_t pitch, const double* b, int64_t width,
+                                            double* out) {
+  add_ranks_to(a, pitch, b, width, out);
+}
+
 // b a. Works on tiles that stay in the first-level cache while the ranks are added up.
 class Product final : public DeltaRows {
  public:
   explicit Product(const LowRank& pair)
-      : rank_(pair.rank()), columns_(pair.a.columns()), a_(pair.a.values()), b_(pair.b.values()) {}
+      : ranks_((pair.rank() + kRanks - 1) / kRanks * kRanks),
+        columns_(pair.a.columns()),
+        a_(static_cast<size_t>(ranks_ * columns_)),
+        b_(static_cast<size_t>(pair.b.rows() * ranks_)) {
+    std::ranges::copy(pair.a.values(), a_.begin());
+    const std::vector<float> b = pair.b.values();
+    for (int64_t row = 0; row < pair.b.rows(); ++row) {
+      std::copy_n(b.data() + row * pair.rank(), pair.rank(), b_.data() + row * ranks_);
+    }
+  }
 
   void read(int64_t begin, int64_t count, double* target) const override {
     std::fill_n(target, count * columns_, 0.0);
+    const auto add = __builtin_cpu_supports("avx2") ? add_ranks_avx2 : add_ranks;
     for (int64_t first = 0; first < columns_; first += kTile) {
       const int64_t width = std::min(kTile, columns_ - first);
-      for (int64_t row = 0; row < count; row += kRows) {
-        add_tile(begin + row, std::min(kRows, count - row), first, width, target + row * columns_ + first);
+      for (int64_t rank = 0; rank < ranks_; rank += kRanks) {
+        const double* a = a_.data() + rank * columns_ + first;
+        for (int64_t row = 0; row < count; ++row) {
+          add(a, columns_, b_.data() + (begin + row) * ranks_ + rank, width, target + row * columns_ + first);
+        }
       }
     }
   }
 
  private:
-  static constexpr int64_t kTile = 256, kRows = 8;
+  static constexpr int64_t kTile = 256;
 
-  void add_tile(int64_t row, int64_t rows, int64_t column, int64_t width, double* target) const {
-    for (int64_t r = 0; r < rank_; ++r) {
-      const float* a = a_.data() + r * columns_ + column;
-      for (int64_t i = 0; i < rows; ++i) {
-        const double b = b_[(row + i) * rank_ + r];
-        double* out = target + i * columns_;
-        for (int64_t j = 0; j < width; ++j) out[j] += b * a[j];
-      }
-    }
-  }
-
-  int64_t rank_, columns_;
-  std::vector<float> a_, b_;  // (rank, columns), (rows, rank)
+  int64_t ranks_, columns_;    // ranks: with zeros up to a multiple of kRanks
+  std::vector<double> a_, b_;  // (ranks, columns), (rows, ranks)
 };
 
 class Hadamard final : public DeltaRows {

@@ -2,6 +2,7 @@
 // allocated there and then, and stays at that address. The loader fills it later, and reports all that is missing at once.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <string>
 #include <string_view>
@@ -38,6 +39,8 @@ struct Param {
   // number, 2^-6: of rows whose rms is a tenth of their largest magnitude, values below a hundredth of the rms, which
   // lose a thousandth of it at most, where rounding to e4m3 costs all others three hundredths.
   float largest() const { return front.defined() ? 448.0f / 32 : 448.0f; }
+  // Values in a row of the file's first axis: 1 of a bias or a norm.
+  int64_t columns() const { return file_shape.count() / std::max<int64_t>(file_shape[0], 1); }
   // What adapters are merged into; of a weight with a master, the tensor itself may be exchanged by another thread at any time.
   const Tensor& base() const { return master.defined() ? master : tensor; }
   bool weight_only() const { return role == ParamRole::modulation && scale.defined(); }

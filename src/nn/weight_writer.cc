@@ -8,8 +8,6 @@
 namespace fx {
 namespace {
 
-int64_t columns_of(const Param& param) { return param.tensor.count() / std::max<int64_t>(param.tensor.size(0), 1); }
-
 // bf16 travels as it is; what the device keeps in f32, everything else, and what is laid out anew, as f32.
 DType travels_as(const WeightWriter::Piece& piece) {
   const bool anew = piece.param->layout != ParamLayout::as_stored;
@@ -30,15 +28,14 @@ void channels_last(const Param& param, const std::vector<float>& stored, int64_t
 
 void WeightWriter::add_chunks(const Piece& piece, int64_t first, int64_t count, int64_t target,
                               std::vector<Chunk>& chunks) const {
-  const auto row_bytes = static_cast<size_t>(columns_of(*piece.param)) * sizeof(float);
-  const auto rows = static_cast<int64_t>(std::max<size_t>(UploadLanes::kTransfer / std::max<size_t>(row_bytes, 1), 1));
+  const int64_t rows = UploadLanes::rows_for(static_cast<size_t>(piece.param->columns()) * sizeof(float));
   for (int64_t begin = 0; begin < count; begin += rows) {
     chunks.push_back({&piece, first + begin, std::min(rows, count - begin), target + begin});
   }
 }
 
 size_t WeightWriter::values_of(const Chunk& chunk) {
-  return static_cast<size_t>(chunk.count * columns_of(*chunk.piece->param));
+  return static_cast<size_t>(chunk.count * chunk.piece->param->columns());
 }
 
 std::vector<WeightWriter::Chunk> WeightWriter::chunks() const {
@@ -57,16 +54,19 @@ std::vector<WeightWriter::Chunk> WeightWriter::chunks() const {
 
 void WeightWriter::run(const LoadProgress& progress) {
   const std::vector<Chunk> all = chunks();
-  size_t most = 0, done = 0;  // done: bytes of files
-  for (const Chunk& chunk : all) most = std::max(most, values_of(chunk) * sizeof(float));
-  UploadLanes lanes(ops_.runtime(), most, all.size());
-  lanes.run(all.size(), [&](size_t i, std::byte* target) { return fill(all[i], target); },
-            [&](size_t i, std::byte* arrived) {
-              const Chunk& chunk = all[i];
-              place(chunk, Tensor(arrived, travels_as(*chunk.piece), {chunk.count, columns_of(*chunk.piece->param)}));
-              done += values_of(chunk) * size_of(chunk.piece->dtype);
-              if (progress) progress(done);
-            });
+  size_t most = 0, total = 0, done = 0;  // done: bytes of files
+  for (const Chunk& chunk : all) {
+    most = std::max(most, values_of(chunk) * sizeof(float));
+    total += values_of(chunk) * sizeof(float);
+  }
+  const auto place_and_tell = [&](size_t i, std::byte* arrived) {
+    const Chunk& chunk = all[i];
+    place(chunk, Tensor(arrived, travels_as(*chunk.piece), {chunk.count, chunk.piece->param->columns()}));
+    done += values_of(chunk) * size_of(chunk.piece->dtype);
+    if (progress) progress(done);
+  };
+  UploadLanes lanes(ops_.runtime(), most, total);
+  lanes.run(all.size(), [&](size_t i, std::byte* target) { return fill(all[i], target); }, place_and_tell);
   ops_.runtime().synchronize();
 }
 
@@ -74,7 +74,7 @@ size_t WeightWriter::fill(const Chunk& chunk, std::byte* target) const {
   const Piece& piece = *chunk.piece;
   const size_t count = values_of(chunk);
   const DType dtype = travels_as(piece);
-  const auto begin = static_cast<size_t>(chunk.first * columns_of(*piece.param)) * size_of(piece.dtype);
+  const auto begin = static_cast<size_t>(chunk.first * piece.param->columns()) * size_of(piece.dtype);
   const std::byte* source = piece.bytes().data() + begin;
   if (dtype == piece.dtype && piece.param->layout == ParamLayout::as_stored) {
     std::memcpy(target, source, count * size_of(dtype));

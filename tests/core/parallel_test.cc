@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -32,6 +34,18 @@ TEST(ParallelFor, ThrowsWhatAPieceThrowsAfterAllHaveEnded) {
                             }),
                Error);
   EXPECT_EQ(running, 0);
+}
+
+TEST(ParallelFor, StartsNoMoreThreadsThanAskedFor) {
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  const auto note = [&](int64_t) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const std::lock_guard lock(mutex);
+    threads.insert(std::this_thread::get_id());
+  };
+  parallel_for(20, note, 1);
+  EXPECT_EQ(threads, std::set{std::this_thread::get_id()});
 }
 
 // Pieces that divide their work again must not start threads by the square of the cores.

@@ -151,6 +151,46 @@ TEST_F(MergeTest, ReplacementsAreExactAndComeFirst) {
   EXPECT_EQ(values(parameter), sum);
 }
 
+// Of the file's lengths, whatever the base is.
+TEST_F(MergeTest, AReplacementBroughtToALengthIsExactToo) {
+  const std::string parameter = "double_blocks.0.img_attn.proj.weight";
+  const Param& param = *model_.target.find_parameter(Component::transformer, parameter);
+  const int64_t rows = param.file_shape[0], in = param.file_shape[1];
+  std::vector<float> fours(static_cast<size_t>(rows * in)), wanted(fours.size());
+  for (int64_t i = 0; i < rows; ++i) {  // rows of length 4 that are to have length 3
+    fours[static_cast<size_t>(i * in + i % in)] = 4;
+    wanted[static_cast<size_t>(i * in + i % in)] = 3;
+  }
+  DensePatch patch{.parameter = parameter, .rows = {0, rows}};
+  patch.delta = FullDelta{Matrix::of(rows, in, fours)};
+  patch.magnitude = Magnitude{std::vector<float>(static_cast<size_t>(rows), 3.0f), false};
+  patch.replaces = true;
+  model_.swap->apply({{one(patch)}});
+  EXPECT_EQ(values(parameter), wanted);
+  patch.magnitude = Magnitude{std::vector<float>(static_cast<size_t>(in), 0.0f), true};
+  model_.swap->apply({{one(patch)}});
+  EXPECT_EQ(values(parameter), std::vector<float>(wanted.size()));
+}
+
+// A weight for one part of a fused layer divides its rows.
+TEST_F(MergeTest, BlockWeightsReachTheirRowsAlone) {
+  const std::string parameter = "double_blocks.0.img_attn.qkv.weight";
+  const Param& param = *model_.target.find_parameter(Component::transformer, parameter);
+  const int64_t rows = param.file_shape[0], in = param.file_shape[1];
+  const std::vector<float> base = values(parameter);
+  DensePatch patch{.parameter = parameter, .rows = {0, rows}};
+  patch.delta = KroneckerDelta{Matrix::of(rows, 1, std::vector<float>(static_cast<size_t>(rows), 2.0f)),
+                               Matrix::of(1, in, std::vector<float>(static_cast<size_t>(in), 1.0f))};
+  model_.swap->apply({{one(patch), {.blocks = {{"transformer_blocks.0.attn.to_k", 0.25f}, {"*.to_v", 0.0f}}}}});
+  const std::vector<float> merged = values(parameter);
+  for (int64_t i = 0; i < rows; ++i) {
+    const float strength = std::vector<float>{1.0f, 0.25f, 0.0f}[static_cast<size_t>(i / (rows / 3))];
+    for (int64_t j = i * in; j < (i + 1) * in; ++j) {
+      ASSERT_EQ(merged[static_cast<size_t>(j)], base[static_cast<size_t>(j)] + 2.0f * strength) << "row " << i;
+    }
+  }
+}
+
 TEST_F(MergeTest, NewScalesMergeOnlyWhatIsMerged) {
   const AdapterPtr beside = low_rank("beside"), in = dense("in");
   const std::vector<float> expected = model_.run_with({{beside, {0.25f}}, {in}});
@@ -262,6 +302,7 @@ class SmallMachine final : public ForwardingOps {
   Runtime& runtime() override { return memory_; }
   void free(size_t bytes) { memory_.free = bytes; }
   size_t fetches() const { return memory_.fetches; }
+  void allow_lanes(bool allow) { memory_.lanes = allow; }
 
  private:
   struct Memory final : ForwardingRuntime {
@@ -271,7 +312,12 @@ class SmallMachine final : public ForwardingOps {
       ++fetches;
       ForwardingRuntime::fetch(target, source, bytes);
     }
+    std::unique_ptr<Staging> stage(size_t bytes) override {
+      check(lanes, ErrorCode::out_of_memory, "no room for {} bytes on their way", bytes);
+      return ForwardingRuntime::stage(bytes);
+    }
     size_t free = SIZE_MAX;
+    bool lanes = true;
     std::atomic<size_t> fetches = 0;
   };
   Memory memory_;
@@ -308,6 +354,43 @@ TEST(Merge, WhatMainMemoryCannotHoldIsRefusedBeforeItIsRead) {
   EXPECT_EQ(model.run_with({}), base);
 }
 
+TEST(Merge, WithoutMemoryToCopyThroughNothingChanges) {
+  auto made = std::make_unique<SmallMachine>();
+  SmallMachine& machine = *made;
+  TinyModel model({}, std::move(made));
+  const AdapterPtr a = RandomAdapter(model.target, "a").dense(1.0f).low_rank(1.0f).make(),
+                   b = RandomAdapter(model.target, "b").dense(0.5f).low_rank(1.0f).make();
+  const std::vector<float> with_a = model.run_with({{a}});
+  for (const AdapterSet& set : {AdapterSet{{b}}, AdapterSet{}}) {
+    StagedAdapters staged = model.swap->stage(set);
+    machine.allow_lanes(false);
+    error_of(ErrorCode::out_of_memory, [&] { model.swap->publish(std::move(staged)); });
+    machine.allow_lanes(true);
+    EXPECT_EQ(model.run(), with_a);
+    EXPECT_EQ(model.swap->active(), AdapterSet{{a}});
+  }
+  const std::vector<float> with_b = model.run_with({{b}});
+  EXPECT_EQ(model.run_with({{a}}), with_a);
+  EXPECT_EQ(model.run_with({{b}}), with_b);
+}
+
+// What another swap has overtaken is staged again, but its base values need not come from the device once more.
+TEST(Merge, BaseValuesAreFetchedOnce) {
+  auto made = std::make_unique<SmallMachine>();
+  SmallMachine& machine = *made;
+  TinyModel model({}, std::move(made));
+  const AdapterPtr a = RandomAdapter(model.target, "a").dense(1.0f).make(),
+                   b = RandomAdapter(model.target, "b").low_rank(1.0f).make();
+  const std::vector<float> with_both = model.run_with({{a}, {b}});
+  model.swap->apply({});
+  StagedAdapters staged = model.swap->stage({{a}, {b}});
+  model.swap->apply({{b}});
+  const size_t before = machine.fetches();
+  model.swap->publish(std::move(staged));
+  EXPECT_EQ(machine.fetches(), before);
+  EXPECT_EQ(model.run(), with_both);
+}
+
 // Base and new values of what is merged now, new values of what was merged already, nothing for what stays.
 TEST_F(MergeTest, TellsTheMemoryItTakesBeforeItTakesIt) {
   MergedParams params(*model_.ops, model_.target);
@@ -326,8 +409,7 @@ TEST_F(MergeTest, TellsTheMemoryItTakesBeforeItTakesIt) {
     bytes += 4 * static_cast<size_t>(place.param->file_shape.count());
   }
   EXPECT_EQ(params.more_bytes(set_of(1.0f)), 2 * bytes);
-  UploadLanes lanes = params.lanes_for(values, set_of(1.0f));
-  params.publish(values, set_of(1.0f), lanes);
+  EXPECT_EQ(params.publish(*params.prepare(values, set_of(1.0f)), set_of(1.0f)), bytes);
   EXPECT_EQ(params.bytes(), bytes);
   EXPECT_EQ(params.more_bytes(set_of(1.0f)), 0u);
   EXPECT_EQ(params.more_bytes(set_of(0.5f)), bytes);

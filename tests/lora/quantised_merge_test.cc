@@ -5,25 +5,17 @@
 #include <cmath>
 #include <cstring>
 #include <map>
-#include <mutex>
 
-#include "lora/apply/merged_rows.h"
+#include "core/quantize.h"
+#include "lora/delta.h"
 #include "lora/random_adapter.h"
 #include "lora/tiny_model.h"
 #include "support/expect_error.h"
-#include "support/forwarding_ops.h"
 
 namespace fx::test {
 namespace {
 
 using ::testing::HasSubstr;
-
-// Declares e4m3, and need not compute in it.
-class NarrowOps final : public ForwardingOps {
- public:
-  NarrowOps() : ForwardingOps(make_reference_ops()) {}
-  bool computes_in(DType dtype) const override { return dtype == DType::bf16 || ForwardingOps::computes_in(dtype); }
-};
 
 struct Bits {
   std::vector<std::byte> memory;  // rows as far apart as they lie, with the front between them
@@ -34,9 +26,7 @@ struct Bits {
 // With fronts beside the weights of the blocks, whose rows are then not dense.
 class QuantisedMerge : public ::testing::TestWithParam<int64_t> {
  protected:
-  QuantisedMerge()
-      : model_({.block_linear = DType::f8_e4m3, .modulation = DType::f8_e4m3, .lora_ranks = GetParam()},
-               std::make_unique<NarrowOps>()) {
+  QuantisedMerge() : model_({.block_linear = DType::f8_e4m3, .modulation = DType::f8_e4m3, .lora_ranks = GetParam()}) {
     for (const Param& param : model_.flux_params.params()) {
       if (!param.scale.defined()) continue;
       std::vector<float>& values = file_[param.name];
@@ -131,6 +121,44 @@ TEST_P(QuantisedMerge, WithoutAFileItIsRefusedAndChangesNothing) {
   const auto before = all_bits();
   EXPECT_THAT(error_of(ErrorCode::unsupported, [&] { model_.swap->apply({{a}}); }), HasSubstr("no file to merge from"));
   EXPECT_EQ(all_bits(), before);
+}
+
+// More rows than one thread takes, and more than one transfer holds.
+TEST(QuantisedMergeOfMuch, AllRowsArrive) {
+  const auto ops = make_reference_ops();
+  ParamStore store(ops->runtime(), {.block_linear = DType::f8_e4m3});
+  constexpr int64_t rows = 650, in = 30000;
+  const Param& param = store.declare("x.weight", {rows, in}, ParamLayout::as_stored, ParamRole::block_linear);
+  NameMap names = vae_name_map(parameter_names(store));
+  AdapterTarget target;
+  target.add(Component::transformer, names, store, [](const Param&, const RowRange& wanted) {
+    return std::vector<float>(static_cast<size_t>(wanted.count * in), 1.0f);
+  });
+  Adapter adapter{.name = "a"};
+  std::vector<float> by_row(rows);
+  for (int64_t i = 0; i < rows; ++i) by_row[static_cast<size_t>(i)] = static_cast<float>(i % 100);
+  adapter.dense.push_back({.parameter = "x.weight", .rows = {0, rows}});
+  adapter.dense.back().delta =
+      KroneckerDelta{Matrix::of(rows, 1, by_row), Matrix::of(1, in, std::vector<float>(in, 1.0f))};
+  MergedParams params(*ops, target);
+  MergedSet set;
+  const AdapterSet adapters = {{std::make_shared<Adapter>(adapter)}};
+  for (auto& [parameter, parts] : parts_of(adapters, {true}, target).parameters) set[parameter].parts = parts;
+  const size_t bytes = rows * in + rows * sizeof(float);
+  EXPECT_EQ(params.more_bytes(set), 2 * bytes);
+  for (auto& [parameter, merged] : set) merged.base = params.base(parameter);
+  MergedValues values;
+  values[0] = merged_values(set.at(0), target.parameters()[0]);
+  EXPECT_EQ(params.publish(*params.prepare(values, set), MergedSet(set)), bytes);
+  EXPECT_EQ(params.bytes(), bytes);
+  const std::vector<float> scales = download(*ops, param.scale);
+  for (int64_t i = 0; i < rows; ++i) {
+    const auto* row = param.tensor.data<const uint8_t>() + i * in;
+    std::vector<uint8_t> wanted(in);
+    ASSERT_EQ(scales[static_cast<size_t>(i)],
+              quantize_row(std::vector<float>(in, 1.0f + by_row[static_cast<size_t>(i)]).data(), in, wanted.data()));
+    ASSERT_TRUE(std::equal(wanted.begin(), wanted.end(), row)) << "row " << i;
+  }
 }
 
 }  // namespace

@@ -11,7 +11,6 @@ namespace fx::cuda {
 namespace {
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
-constexpr size_t kFetch = size_t{16} << 20;  // at a time
 // The runtime beside whose stream this thread works.
 thread_local const CudaRuntime* beside_whom = nullptr;
 
@@ -142,12 +141,12 @@ size_t CudaRuntime::available() const {
 void CudaRuntime::fetch(void* target, const void* source, size_t bytes) {
   if (bytes == 0) return;
   const cudaStream_t copies = transfers_->stream();
-  const TransferPool::Block pinned = transfers_->take(std::min(bytes, kFetch));
+  const TransferPool::Block pinned = transfers_->take(std::min(bytes, kTransferBytes));
   const Finally back([&] { transfers_->give_back(pinned); });
   for (size_t done = 0; done < bytes;) {
     const size_t part = std::min(bytes - done, pinned.bytes);
-    check_cuda(cudaMemcpyAsync(pinned.host, static_cast<const std::byte*>(source) + done, part, cudaMemcpyDeviceToHost, copies),
-               "fetching memory");
+    const std::byte* from = static_cast<const std::byte*>(source) + done;
+    check_cuda(cudaMemcpyAsync(pinned.host, from, part, cudaMemcpyDeviceToHost, copies), "fetching memory");
     check_cuda(cudaStreamSynchronize(copies), "waiting for a transfer");
     std::memcpy(static_cast<std::byte*>(target) + done, pinned.host, part);
     done += part;

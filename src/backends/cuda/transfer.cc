@@ -9,7 +9,7 @@
 namespace fx::cuda {
 namespace {
 
-constexpr size_t kStep = size_t{16} << 20;  // sizes are multiples: the next adapter is about as large as the last
+constexpr size_t kStep = kTransferBytes;  // sizes are multiples: the next adapter is about as large as the last
 
 }  // namespace
 
@@ -26,8 +26,10 @@ cudaStream_t TransferPool::stream() {
 
 TransferPool::Block TransferPool::take(size_t bytes) {
   const std::lock_guard lock(mutex_);
+  const size_t rounded = std::max(bytes + kStep - 1, kStep) / kStep * kStep;
   auto best = unused_.end();
   for (auto block = unused_.begin(); block != unused_.end(); ++block) {
+    if (rounded == kStep && block->bytes != kStep) continue;  // a piece leaves the large ones to adapters
     if (block->bytes >= bytes && (best == unused_.end() || block->bytes < best->bytes)) best = block;
   }
   if (best != unused_.end()) {
@@ -35,10 +37,13 @@ TransferPool::Block TransferPool::take(size_t bytes) {
     unused_.erase(best);
     return found;
   }
-  // What is too small now will be so again; the memory is better used once.
-  for (const Block& block : unused_) cudaFreeHost(block.host);
-  unused_.clear();
-  Block fresh{.bytes = std::max(bytes + kStep - 1, kStep) / kStep * kStep};
+  // A large one that is too small now will be so again; the memory is better used once.
+  std::erase_if(unused_, [&](const Block& block) {
+    const bool useless = block.bytes > kStep && block.bytes < rounded;
+    if (useless) cudaFreeHost(block.host);
+    return useless;
+  });
+  Block fresh{.bytes = rounded};
   check_cuda(cudaHostAlloc(reinterpret_cast<void**>(&fresh.host), fresh.bytes, cudaHostAllocDefault),
              "allocating pinned host memory");
   return fresh;

@@ -1,4 +1,5 @@
 // Weights: rows in e4m3, and low-rank differences merged into their base.
+#include <algorithm>
 #include <vector>
 
 #include "backends/reference/ref_lora.h"
@@ -7,6 +8,7 @@
 #include "core/quantize.h"
 
 namespace fx {
+
 template <class Real>
 void RefOps<Real>::do_quantize_rows(const QuantizeRowsArgs& args) {
   for (int64_t row = 0; row < args.x.size(0); ++row) {

@@ -44,9 +44,10 @@ SwapReport HotSwap::publish_locked(StagedAdapters&& given, SwapReport report) {
     staged.merged_ahead_ = ahead;
   }
   // Nothing has changed until here, and nothing fails after it but fronts, which may refuse a set.
-  UploadLanes lanes = merged_.lanes_for(staged.values_, staged.merged_);
+  std::unique_ptr<ParamUpload> upload = merged_.prepare(staged.values_, staged.merged_);
   report.grew |= grow_for(staged);
-  write_parameters(staged, lanes, report);
+  write_parameters(staged, *upload, report);
+  upload.reset();  // its memory, before others need theirs
   write_slots(staged);
   const bool turn = weights_change(weights_.now(), staged);
   report.merged_ahead = staged.merged_ahead_;
@@ -154,7 +155,7 @@ bool HotSwap::write_fronts(const StagedAdapters& staged) {
   return fits;
 }
 
-void HotSwap::write_parameters(StagedAdapters& staged, UploadLanes& lanes, SwapReport& report) {
+void HotSwap::write_parameters(StagedAdapters& staged, ParamUpload& upload, SwapReport& report) {
   const auto note = [&](size_t parameter) { note_change(target().parameters()[parameter].component, report); };
   for (const auto& [parameter, values] : staged.values_) {
     ++report.params_merged;
@@ -169,7 +170,7 @@ void HotSwap::write_parameters(StagedAdapters& staged, UploadLanes& lanes, SwapR
     weights_.forget(slot);
     fronts_.forget(slot);
   }
-  report.bytes += merged_.publish(staged.values_, std::move(staged.merged_), lanes);
+  report.bytes += merged_.publish(upload, std::move(staged.merged_));
 }
 
 void HotSwap::count_changes(const StagedAdapters& staged, SwapReport& report) const {

@@ -66,7 +66,7 @@ class StagedAdapters {
   std::vector<SlotImage> images_;                // in the order of slots: of those that are to be written
   std::set<size_t> rewritten_;                   // slots whose layer gets a new master, or new scales beside a front
   MergedSet merged_;                             // all of the set
-  MergedValues values_;                         // of those parameters that change
+  MergedValues values_;                          // of those parameters that change
   uint64_t version_ = 0;                         // of the state against which it was staged
   size_t merged_ahead_ = 0;
   std::shared_ptr<const void> claim_;  // on the next set of weights, which is this one's
@@ -141,7 +141,7 @@ class HotSwap {
   StagedAdapters stage_locked(const AdapterSet& adapters, Acting acting, bool may_carry = true,
                               StagedAdapters&& earlier = {}) const;
   void check_room(const StagedAdapters& wanted) const;
-  void complete(StagedAdapters& wanted) const;
+  void complete(StagedAdapters& wanted, const StagedAdapters& earlier) const;
   void stage_values(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
   void stage_images(const Snapshot& now, StagedAdapters&& earlier, StagedAdapters& staged) const;
   std::optional<bool> image_with_matrices(const Snapshot& now, const StagedAdapters& staged, size_t slot,
@@ -160,7 +160,7 @@ class HotSwap {
   void write_slots(const StagedAdapters& staged);
   size_t write_weights(const StagedAdapters& staged, bool ahead);
   bool write_fronts(const StagedAdapters& staged);
-  void write_parameters(StagedAdapters& staged, UploadLanes& lanes, SwapReport& report);
+  void write_parameters(StagedAdapters& staged, ParamUpload& upload, SwapReport& report);
   void count_changes(const StagedAdapters& staged, SwapReport& report) const;
   void synchronize();
 

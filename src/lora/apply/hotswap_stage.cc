@@ -32,7 +32,7 @@ StagedAdapters HotSwap::stage(const AdapterSet& adapters, std::optional<int> ste
     const std::scoped_lock lock(mutex_, next_mutex_);
     now = snapshot();
     check_room(wanted);
-    complete(wanted);
+    complete(wanted, {});
   }
   // Without the lock, so that the engine need not wait.
   StagedAdapters staged = stage_against(now, std::move(wanted), {});
@@ -50,7 +50,7 @@ void HotSwap::check_room(const StagedAdapters& wanted) const {
 StagedAdapters HotSwap::stage_locked(const AdapterSet& adapters, Acting acting, bool may_carry,
                                      StagedAdapters&& earlier) const {
   StagedAdapters wanted = wanted_of(adapters, std::move(acting), may_carry);
-  complete(wanted);
+  complete(wanted, earlier);
   return stage_against(snapshot(), std::move(wanted), std::move(earlier));
 }
 
@@ -77,16 +77,21 @@ StagedAdapters HotSwap::wanted_of(const AdapterSet& adapters, Acting acting, boo
   return wanted;
 }
 
-// What only the state knows: base values of the parameters that are to be merged, and whether fronts have refused this very
-// set.
-void HotSwap::complete(StagedAdapters& wanted) const {
+// What only the state knows: base values of the parameters that are to be merged, which never change, and whether fronts have
+// refused this very set.
+void HotSwap::complete(StagedAdapters& wanted, const StagedAdapters& earlier) const {
   if (wanted.adapters_ == active_) wanted.carried_ = wanted.carried_ && active_carried_;
-  std::vector<MergedSet::value_type*> all;
-  for (auto& merged : wanted.merged_) all.push_back(&merged);
-  parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
-    auto& [parameter, merged] = *all[static_cast<size_t>(i)];
+  std::vector<MergedSet::value_type*> missing;
+  for (auto& merged : wanted.merged_) {
+    const auto have = earlier.merged_.find(merged.first);
+    if (have != earlier.merged_.end()) merged.second.base = have->second.base;
+    else missing.push_back(&merged);
+  }
+  const auto find = [&](int64_t i) {
+    auto& [parameter, merged] = *missing[static_cast<size_t>(i)];
     merged.base = merged_.base(parameter);
-  }, UploadLanes::kMost);
+  };
+  parallel_for(static_cast<int64_t>(missing.size()), find, UploadLanes::kMost);
 }
 
 StagedAdapters HotSwap::stage_against(const Snapshot& now, StagedAdapters&& wanted, StagedAdapters&& earlier) const {

@@ -1,7 +1,6 @@
 #include "lora/apply/merge.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/error.h"
 #include "core/parallel.h"
@@ -15,7 +14,7 @@ constexpr int64_t kPiece = 256;  // and one after the other by the same core
 
 // Rows of a parameter without adapters, in f32: from the model's file where the device has less.
 BaseRows base_rows(const MergedParam& wanted, const AdapterTarget::Parameter& parameter) {
-  if (wanted.base->scales().empty()) {
+  if (!wanted.base->quantised()) {
     return [&base = *wanted.base](int64_t begin, int64_t count, float* target) { base.read(begin, count, target); };
   }
   return [&parameter](int64_t begin, int64_t count, float* target) {
@@ -26,7 +25,7 @@ BaseRows base_rows(const MergedParam& wanted, const AdapterTarget::Parameter& pa
 }  // namespace
 
 StoredValues merged_values(const MergedParam& wanted, const AdapterTarget::Parameter& parameter) {
-  const int64_t in = columns_of(*parameter.param), rows = parameter.param->file_shape[0];
+  const int64_t in = parameter.param->columns(), rows = parameter.param->file_shape[0];
   const MergedRows merged(wanted.parts, in, base_rows(wanted, parameter));
   StoredValues result(*parameter.param);
   parallel_for((rows + kPiece - 1) / kPiece, [&](int64_t piece) {
@@ -44,9 +43,9 @@ StoredValues merged_values(const MergedParam& wanted, const AdapterTarget::Param
 
 MergedParams::~MergedParams() {
   try {
-    UploadLanes lanes = lanes_for({}, {});
-    publish({}, {}, lanes);
-  } catch (const Error&) {  // the device has failed: nobody reads the weights any more
+    publish(*prepare({}, {}), {});
+  } catch (const std::
+               exception&) {  // no device, or no memory at all: whoever goes on with the weights is to load them again
   }
 }
 
@@ -87,53 +86,18 @@ void MergedParams::check_room(const MergedSet& next) const {
         static_cast<double>(bytes) / kGiB, static_cast<double>(free) / kGiB);
 }
 
-std::vector<MergedParams::Transfer> MergedParams::transfers(const MergedValues& values, const MergedSet& next) const {
-  std::vector<Transfer> all;
-  const auto add = [&](size_t parameter, const StoredValues& written) {
-    const Param& param = *target_->parameters()[parameter].param;
-    const int64_t rows = param.file_shape[0];
-    const auto most = static_cast<int64_t>(std::max<size_t>(UploadLanes::kTransfer / written.row_bytes(), 1));
-    for (int64_t begin = 0; begin < rows; begin += most) {
-      all.push_back({&param, &written, begin, std::min(most, rows - begin)});
-    }
-  };
+std::unique_ptr<ParamUpload> MergedParams::prepare(const MergedValues& values, const MergedSet& next) const {
+  std::vector<ParamUpload::Write> writes;
+  const auto param = [&](size_t parameter) { return target_->parameters()[parameter].param; };
   for (const auto& [parameter, merged] : now_) {
-    if (!next.contains(parameter)) add(parameter, *merged.base);
+    if (!next.contains(parameter)) writes.push_back({param(parameter), merged.base.get()});
   }
-  for (const auto& [parameter, new_values] : values) add(parameter, new_values);
-  return all;
+  for (const auto& [parameter, new_values] : values) writes.push_back({param(parameter), &new_values});
+  return std::make_unique<ParamUpload>(ops_, writes);
 }
 
-UploadLanes MergedParams::lanes_for(const MergedValues& values, const MergedSet& next) const {
-  const std::vector<Transfer> all = transfers(values, next);
-  size_t most = 0;
-  for (const Transfer& each : all) most = std::max(most, each.values->rows(each.begin, each.count).size());
-  return {ops_.runtime(), most, all.size()};
-}
-
-// Of a parameter with a master, that: the weight follows with MergedWeights.
-size_t MergedParams::publish(const MergedValues& values, MergedSet&& next, UploadLanes& lanes) {
-  const std::vector<Transfer> all = transfers(values, next);
-  size_t bytes = 0;
-  const auto fill = [&](size_t i, std::byte* target) {
-    const auto rows = all[i].values->rows(all[i].begin, all[i].count);
-    std::ranges::copy(rows, target);
-    return rows.size();
-  };
-  const auto place = [&](size_t i, std::byte* arrived) {
-    const auto& [param, written, begin, count] = all[i];
-    const Tensor rows = param->base().slice(0, begin, begin + count);
-    ops_.copy({.x = Tensor(arrived, rows.dtype(), rows.shape()), .y = rows});
-    bytes += written->rows(begin, count).size();
-    if (begin > 0 || written->scales().empty()) return;
-    const auto scales = std::as_bytes(written->scales());
-    ops_.runtime().copy(param->scale.raw(), scales.data(), scales.size(), CopyKind::host_to_device);
-    bytes += scales.size();
-  };
-  if (!all.empty()) {
-    lanes.run(all.size(), fill, place);
-    ops_.runtime().synchronize();  // the copies of scales too
-  }
+size_t MergedParams::publish(ParamUpload& upload, MergedSet&& next) {
+  const size_t bytes = upload.run();
   now_ = std::move(next);
   return bytes;
 }

@@ -7,9 +7,8 @@
 #include <memory>
 #include <vector>
 
-#include "core/upload.h"
+#include "lora/apply/param_upload.h"
 #include "lora/apply/parts.h"
-#include "lora/apply/stored_values.h"
 #include "ops/ops.h"
 
 namespace fx {
@@ -48,23 +47,14 @@ class MergedParams {
   // when it is used. What other threads are about to take is not known.
   void check_room(const MergedSet& next) const;
 
-  // What `publish` needs to copy these.
-  UploadLanes lanes_for(const MergedValues& values, const MergedSet& next) const;
+  // What becomes of the parameters with `next`: these values, which must stay where they are until then, and the base values
+  // of all that `next` no longer has. Takes the memory that copying needs: throws out_of_memory.
+  std::unique_ptr<ParamUpload> prepare(const MergedValues& values, const MergedSet& next) const;
 
-  // Copies these values to the device, and the base values of all parameters that `next` no longer has; `next` is what
-  // is merged from now on. Returns the bytes copied. Allocates nothing, and waits for the copies.
-  size_t publish(const MergedValues& values, MergedSet&& next, UploadLanes& lanes);
+  // Copies that and waits; `next` is what is merged from now on. Returns the bytes copied. Allocates no device memory.
+  size_t publish(ParamUpload& upload, MergedSet&& next);
 
  private:
-  // Some rows of a parameter, as many as one transfer holds.
-  struct Transfer {
-    const Param* param;
-    const StoredValues* values;
-    int64_t begin, count;
-  };
-  // All that `publish` writes.
-  std::vector<Transfer> transfers(const MergedValues& values, const MergedSet& next) const;
-
   Ops& ops_;
   const AdapterTarget* target_;
   MergedSet now_;

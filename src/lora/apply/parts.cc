@@ -69,7 +69,7 @@ class AdapterPlan {
     expect(param && param->layout == ParamLayout::as_stored && param->file_shape.rank() <= 2 &&
                within(patch.rows, param->file_shape[0]),
            patch.component, patch.parameter);
-    check_fits(patch, param->file_shape.rank() == 2 ? param->file_shape[1] : 1);
+    check_fits(patch, param->columns());
     const std::string_view module = module_of(patch.parameter);
     merge(*index, &patch, patch.component, module, patch.rows);
   }

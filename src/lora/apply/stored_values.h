@@ -1,5 +1,5 @@
 // The values of a parameter in main memory as the model keeps them: in the type of its base, and with the scales of its rows
-// where that is e4m3. Of FLUX.1 in fp8 a quarter of what f32 would take.
+// where that is e4m3. A quarter of what f32 would take, then.
 #pragma once
 
 #include <cstddef>
@@ -24,15 +24,18 @@ class StoredValues {
 
   size_t bytes() const { return size_ + scales_.size() * sizeof(float); }
   size_t row_bytes() const { return row_bytes_; }
-  std::span<const float> scales() const { return scales_; }
+  bool quantised() const { return !scales_.empty(); }
   std::span<const std::byte> rows(int64_t begin, int64_t count) const;
+  // Of these rows; empty where values have none.
+  std::span<const float> scales(int64_t begin, int64_t count) const;
 
   // `count` rows of f32 values from `begin` on, rounded; several threads may write different rows.
   void write(int64_t begin, int64_t count, const float* values);
-  // The same back. Not of e4m3, whose scales are not undone.
+  // The same back. Not of quantised ones.
   void read(int64_t begin, int64_t count, float* values) const;
 
  private:
+  void fetch_apart(Runtime& runtime, const Tensor& kept);
   size_t offset(int64_t row) const { return static_cast<size_t>(row) * row_bytes_; }
 
   DType dtype_ = DType::f32;
@@ -42,8 +45,5 @@ class StoredValues {
   std::unique_ptr<std::byte[]> values_;  // (rows, in), without the zeros that a vector would begin with
   std::vector<float> scales_;            // (rows), of e4m3
 };
-
-// Values a row, 1 for a bias or a norm: of what is merged into, which has two axes at most.
-int64_t columns_of(const Param& param);
 
 }  // namespace fx

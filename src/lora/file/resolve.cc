@@ -71,7 +71,7 @@ class Resolver {
     const AdapterModule& place = module.place;
     const Param* param = target_.find_parameter(place.component, module.parameter);
     if (!param || param->file_shape.rank() > 2) return std::nullopt;
-    const int64_t out = param->file_shape[0], in = param->file_shape.rank() == 2 ? param->file_shape[1] : 1;
+    const int64_t out = param->file_shape[0], in = param->columns();
     if (place.part == FusedPart::all) return Place{{0, out}, in};
     const auto slot = target_.find_slot(place.component, place.canonical);
     if (!slot) return std::nullopt;

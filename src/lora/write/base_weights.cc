@@ -41,7 +41,7 @@ int64_t BaseWeights::read_piece(const Piece& piece, const RowRange& wanted, std:
     convert_to_f32(piece.info->dtype, data + static_cast<size_t>(stored) * row_bytes,
                    values.data() + (row - wanted.begin) * columns, static_cast<size_t>(columns));
   }
-  if (last == piece.rows.begin + piece.rows.count) source_->release(*piece.info);  // of a few rows each, once
+  if (last == piece.rows.begin + piece.rows.count) source_->release(*piece.info);
   return last - first;
 }
 

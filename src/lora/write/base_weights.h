@@ -1,5 +1,5 @@
 // The weights of a model's files by canonical name, read a few rows at a time: for what is said or written about an
-// adapter without loading the model.
+// adapter without loading the model, and for merging into weights that the device has quantised.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,8 @@ class BaseWeights {
  public:
   BaseWeights(std::unique_ptr<TensorSource> source, const NameMap& names);
 
-  // These rows of a canonical parameter as f32, row-major. Thread-safe. Throws bad_file when the files do not have them all.
+  // These rows of a canonical parameter as f32, row-major. Whoever reads the last row of a tensor releases its pages. Thread-safe.
+  // Throws bad_file when the files do not have them all.
   std::vector<float> rows(const std::string& parameter, const RowRange& rows) const;
 
  private:
