@@ -11,7 +11,7 @@
 
 #include "core/error.h"
 #include "fuzz/with_length.h"
-#include "lora/delta.h"
+#include "lora/patch_change.h"
 #include "lora/file/adapter_key.h"
 #include "lora/file/read.h"
 #include "lora/tiny_model.h"

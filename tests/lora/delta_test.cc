@@ -1,5 +1,5 @@
 // Differences that are not plainly low-rank, against plain loops in double precision.
-#include "lora/delta.h"
+#include "lora/patch_change.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 #include <cmath>
 #include <functional>
 
+#include "lora/delta.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/random.h"

@@ -9,6 +9,7 @@
 #include "io/json_file.h"
 #include "io/safetensors.h"
 #include "lora/delta.h"
+#include "lora/patch_change.h"
 #include "lora/file/read.h"
 #include "lora/tiny_model.h"
 

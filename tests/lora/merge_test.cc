@@ -9,7 +9,7 @@
 #include <limits>
 #include <map>
 
-#include "lora/delta.h"
+#include "lora/patch_change.h"
 #include "lora/random_adapter.h"
 #include "lora/tiny_model.h"
 #include "support/expect_error.h"

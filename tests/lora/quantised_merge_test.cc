@@ -7,7 +7,7 @@
 #include <map>
 
 #include "core/quantize.h"
-#include "lora/delta.h"
+#include "lora/patch_change.h"
 #include "lora/random_adapter.h"
 #include "lora/tiny_model.h"
 #include "support/expect_error.h"

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "lora/delta.h"
+
 namespace fx {
 namespace {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "lora/apply/parts.h"
-#include "lora/delta.h"
+#include "lora/patch_change.h"
 
 namespace fx {
 

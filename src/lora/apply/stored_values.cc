@@ -19,7 +19,7 @@ StoredValues::StoredValues(const Param& param)
       in_(param.columns()),
       row_bytes_(static_cast<size_t>(in_) * size_of(dtype_)),
       size_(offset(param.file_shape[0])),
-      values_(std::make_unique_for_overwrite<std::byte[]>(size_)),
+      values_(allocate_large(size_)),
       scales_(is_quantised(param) ? static_cast<size_t>(param.file_shape[0]) : 0) {}
 
 StoredValues StoredValues::fetched(Runtime& runtime, const Param& param) {

@@ -3,10 +3,10 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <span>
 #include <vector>
 
+#include "core/large_memory.h"
 #include "nn/params.h"
 
 namespace fx {
@@ -42,7 +42,7 @@ class StoredValues {
   float largest_ = 0;  // Param::largest
   int64_t in_ = 1;
   size_t row_bytes_ = 0, size_ = 0;
-  std::unique_ptr<std::byte[]> values_;  // (rows, in), without the zeros that a vector would begin with
+  LargeMemory values_;  // (rows, in)
   std::vector<float> scales_;            // (rows), of e4m3
 };
 

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "io/safetensors.h"
 #include "lora/delta.h"
+#include "lora/patch_change.h"
 #include "lora/write/convert.h"
 #include "lora/write/diffusers_names.h"
 

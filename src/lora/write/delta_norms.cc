@@ -5,6 +5,7 @@
 
 #include "core/parallel.h"
 #include "lora/delta.h"
+#include "lora/patch_change.h"
 
 namespace fx {
 namespace {
