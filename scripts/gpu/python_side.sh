@@ -1,4 +1,4 @@
-# Shared by parity.sh and compare.sh: the Python packages and the program they use. The working folder is the checkout.
+# Shared by scripts that run Python on a machine with a GPU: the Python packages and the program they use. The working folder is the checkout.
 # shellcheck shell=bash
 
 export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false

@@ -1,7 +1,7 @@
 // What a device without transfers of its own and without recordings does.
 #include "core/runtime.h"
 
-#include <vector>
+#include <new>
 
 #include "core/error.h"
 
@@ -30,7 +30,13 @@ void Runtime::fetch(void* target, const void* source, size_t bytes) {
   synchronize();
 }
 
-std::unique_ptr<Staging> Runtime::stage(size_t bytes) { return std::make_unique<HostStaging>(bytes); }
+std::unique_ptr<Staging> Runtime::stage(size_t bytes) {
+  try {
+    return std::make_unique<HostStaging>(bytes);
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::out_of_memory, "cannot allocate {} bytes of host memory", bytes);
+  }
+}
 
 std::unique_ptr<Recording> Runtime::record(const std::function<void()>&) {
   fail(ErrorCode::unsupported, "{} records no operations", device_name());

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -88,14 +89,15 @@ TEST(UploadLanes, AnErrorEndsTheWorkAndTheLanesCanBeUsedAgain) {
     placed = 0;
     const auto fill = [&](size_t transfer, std::byte*) {
       check(transfer != bad, ErrorCode::bad_file, "transfer {}", transfer);
+      if (transfer > bad) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // time to hear of it
       return size_t{8};
     };
-    lanes.run(10000, fill, [&](size_t, std::byte*) { ++placed; });
+    lanes.run(4000, fill, [&](size_t, std::byte*) { ++placed; });
   };
   EXPECT_THROW(run(17), Error);
-  EXPECT_LT(placed, 9000u);
-  run(10000);
-  EXPECT_EQ(placed, 10000u);
+  EXPECT_LT(placed, 2000u);
+  run(4000);
+  EXPECT_EQ(placed, 4000u);
 }
 
 TEST(UploadLanes, ATransferHoldsWholeRows) {

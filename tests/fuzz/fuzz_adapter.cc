@@ -11,9 +11,9 @@
 
 #include "core/error.h"
 #include "fuzz/with_length.h"
-#include "lora/patch_change.h"
 #include "lora/file/adapter_key.h"
 #include "lora/file/read.h"
+#include "lora/patch_change.h"
 #include "lora/tiny_model.h"
 
 namespace {

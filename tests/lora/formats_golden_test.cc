@@ -9,8 +9,8 @@
 #include "io/json_file.h"
 #include "io/safetensors.h"
 #include "lora/delta.h"
-#include "lora/patch_change.h"
 #include "lora/file/read.h"
+#include "lora/patch_change.h"
 #include "lora/tiny_model.h"
 
 namespace fx::test {

@@ -127,7 +127,7 @@ TEST_P(QuantisedMerge, WithoutAFileItIsRefusedAndChangesNothing) {
 TEST(QuantisedMergeOfMuch, AllRowsArrive) {
   const auto ops = make_reference_ops();
   ParamStore store(ops->runtime(), {.block_linear = DType::f8_e4m3});
-  constexpr int64_t rows = 650, in = 30000;
+  constexpr int64_t rows = 650, in = 30001;  // no whole words
   const Param& param = store.declare("x.weight", {rows, in}, ParamLayout::as_stored, ParamRole::block_linear);
   NameMap names = vae_name_map(parameter_names(store));
   AdapterTarget target;
@@ -149,7 +149,9 @@ TEST(QuantisedMergeOfMuch, AllRowsArrive) {
   for (auto& [parameter, merged] : set) merged.base = params.base(parameter);
   MergedValues values;
   values[0] = merged_values(set.at(0), target.parameters()[0]);
-  EXPECT_EQ(params.publish(*params.prepare(values, set), MergedSet(set)), bytes);
+  const size_t copied = params.publish(*params.prepare(values, set), MergedSet(set));
+  EXPECT_GE(copied, bytes);
+  EXPECT_LT(copied, bytes + 2 * sizeof(float)) << "but for what aligns the scales of two transfers";
   EXPECT_EQ(params.bytes(), bytes);
   const std::vector<float> scales = download(*ops, param.scale);
   for (int64_t i = 0; i < rows; ++i) {

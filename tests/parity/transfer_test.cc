@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 #include <vector>
@@ -35,7 +36,8 @@ TEST_F(CudaTransfer, MuchArrivesAndComesBack) {
   std::vector<int32_t> sent(count);
   std::iota(sent.begin(), sent.end(), 1);
   const Buffer memory(runtime(), DType::i32, {count});
-  const auto large = runtime().stage(8 * UploadLanes::kTransfer);
+  const auto pinned = [&] { return runtime().stage(8 * UploadLanes::kTransfer)->host(); };  // a large adapter's
+  const std::byte* large = pinned();
   const int64_t rows = UploadLanes::rows_for(sizeof(int32_t));
   const auto transfers = static_cast<size_t>((count + rows - 1) / rows);
   UploadLanes lanes(runtime(), UploadLanes::kTransfer, 4 * count);
@@ -62,6 +64,7 @@ TEST_F(CudaTransfer, MuchArrivesAndComesBack) {
   runtime().fetch(&last, memory.tensor().slice(0, count - 1, count).raw(), sizeof(last));
   EXPECT_EQ(last, count);
   runtime().fetch(nullptr, nullptr, 0);
+  EXPECT_EQ(pinned(), large) << "pieces have left it alone";
 }
 
 // With it, what is merged on the host is what the device would have made of the same values: also where rows leave room above.

@@ -1,9 +1,9 @@
 """What a user of `fluxswap generate` and `fluxswap grid` waits for: whole processes by the clock, with the memory they take.
 
-    python by_the_clock.py --program FLUXSWAP --model FOLDER --out FOLDER [--cases NAME,...] [--steps N] [--runs N]
+    python by_the_clock.py --program FLUXSWAP --model FOLDER --out FOLDER [--cases 0,3,...] [--steps N] [--runs N]
 
 FOLDER has adapters as random_flux.py and random_dense.py write them. Each case runs N times (default 2, the first after whatever was
-there before); the table has the last. Writes generate.json and the pictures' folder to --out, and prints a table.
+there before); the table has the last. Writes generate.json to --out, and prints tables.
 """
 
 import argparse

@@ -44,8 +44,8 @@ StoredValues merged_values(const MergedParam& wanted, const AdapterTarget::Param
 MergedParams::~MergedParams() {
   try {
     publish(*prepare({}, {}), {});
-  } catch (const std::
-               exception&) {  // no device, or no memory at all: whoever goes on with the weights is to load them again
+  } catch (const std::exception&) {
+    // No device, or no memory at all: whoever goes on with the weights is to load them again.
   }
 }
 

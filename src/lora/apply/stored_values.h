@@ -42,8 +42,8 @@ class StoredValues {
   float largest_ = 0;  // Param::largest
   int64_t in_ = 1;
   size_t row_bytes_ = 0, size_ = 0;
-  LargeMemory values_;  // (rows, in)
-  std::vector<float> scales_;            // (rows), of e4m3
+  LargeMemory values_;         // (rows, in)
+  std::vector<float> scales_;  // (rows), of e4m3
 };
 
 }  // namespace fx
