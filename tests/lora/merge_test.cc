@@ -323,72 +323,70 @@ class SmallMachine final : public ForwardingOps {
   Memory memory_;
 };
 
-TEST(Merge, WhatMainMemoryCannotHoldIsRefusedBeforeItIsRead) {
-  auto made = std::make_unique<SmallMachine>();
-  SmallMachine& machine = *made;
-  TinyModel model({}, std::move(made));
-  const AdapterPtr a = RandomAdapter(model.target, "a").dense(1.0f).make(),
-                   b = RandomAdapter(model.target, "b").low_rank(1.0f).make();
-  const std::vector<float> base = model.run(), with_a = model.run_with({{a}}), with_b = model.run_with({{b}});
+class MergeOnSmallMachine : public ::testing::Test {
+ protected:
+  SmallMachine& machine() { return dynamic_cast<SmallMachine&>(*model_.ops); }
+  TinyModel model_{{}, std::make_unique<SmallMachine>()};
+};
+
+TEST_F(MergeOnSmallMachine, WhatMainMemoryCannotHoldIsRefusedBeforeItIsRead) {
+  const AdapterPtr a = RandomAdapter(model_.target, "a").dense(1.0f).make(),
+                   b = RandomAdapter(model_.target, "b").low_rank(1.0f).make();
+  const std::vector<float> base = model_.run(), with_a = model_.run_with({{a}}), with_b = model_.run_with({{b}});
   size_t values = 0;
-  for (const AdapterTarget::Parameter& parameter : model.target.parameters()) {
+  for (const AdapterTarget::Parameter& parameter : model_.target.parameters()) {
     values += 4 * static_cast<size_t>(parameter.param->file_shape.count());
   }
   const auto refused = [&](const AdapterSet& set, std::optional<int> steps = std::nullopt) {
-    const size_t before = machine.fetches();
-    EXPECT_THAT(error_of(ErrorCode::out_of_memory, [&] { model.swap->stage(set, steps); }), HasSubstr(" GiB are free"));
-    EXPECT_EQ(machine.fetches(), before);
-    EXPECT_EQ(model.run(), with_b);
+    const size_t before = machine().fetches();
+    EXPECT_THAT(error_of(ErrorCode::out_of_memory, [&] { model_.swap->stage(set, steps); }),
+                HasSubstr(" GiB are free"));
+    EXPECT_EQ(machine().fetches(), before);
+    EXPECT_EQ(model_.run(), with_b);
   };
-  machine.free(2 * values - 1);
+  machine().free(2 * values - 1);
   refused({{a}});
   refused({{a, {.steps = {0.5, 1.0}}}}, 4);  // which does not act at its first step
-  machine.free(2 * values);
-  StagedAdapters staged = model.swap->stage({{a}});
-  model.swap->apply({});
-  machine.free(0);
-  model.swap->publish(std::move(staged));  // overtaken, so staged again
-  EXPECT_EQ(model.run(), with_a);
-  EXPECT_EQ(model.run_with({{a}, {b, {0.0f}}}), with_a) << "nothing more is merged";
-  EXPECT_EQ(model.run_with({{b}}), with_b);
-  EXPECT_EQ(model.run_with({}), base);
+  machine().free(2 * values);
+  StagedAdapters staged = model_.swap->stage({{a}});
+  model_.swap->apply({});
+  machine().free(0);
+  model_.swap->publish(std::move(staged));  // overtaken, so staged again
+  EXPECT_EQ(model_.run(), with_a);
+  EXPECT_EQ(model_.run_with({{a}, {b, {0.0f}}}), with_a) << "nothing more is merged";
+  EXPECT_EQ(model_.run_with({{b}}), with_b);
+  EXPECT_EQ(model_.run_with({}), base);
 }
 
-TEST(Merge, WithoutMemoryToCopyThroughNothingChanges) {
-  auto made = std::make_unique<SmallMachine>();
-  SmallMachine& machine = *made;
-  TinyModel model({}, std::move(made));
-  const AdapterPtr a = RandomAdapter(model.target, "a").dense(1.0f).low_rank(1.0f).make(),
-                   b = RandomAdapter(model.target, "b").dense(0.5f).low_rank(1.0f).make();
-  const std::vector<float> with_a = model.run_with({{a}});
+TEST_F(MergeOnSmallMachine, WithoutMemoryToCopyThroughNothingChanges) {
+  const AdapterPtr a = RandomAdapter(model_.target, "a").dense(1.0f).low_rank(1.0f).make(),
+                   b = RandomAdapter(model_.target, "b").dense(0.5f).low_rank(1.0f).make();
+  const std::vector<float> with_a = model_.run_with({{a}});
   for (const AdapterSet& set : {AdapterSet{{b}}, AdapterSet{}}) {
-    StagedAdapters staged = model.swap->stage(set);
-    machine.allow_lanes(false);
-    error_of(ErrorCode::out_of_memory, [&] { model.swap->publish(std::move(staged)); });
-    machine.allow_lanes(true);
-    EXPECT_EQ(model.run(), with_a);
-    EXPECT_EQ(model.swap->active(), AdapterSet{{a}});
+    StagedAdapters staged = model_.swap->stage(set);
+    machine().allow_lanes(false);
+    error_of(ErrorCode::out_of_memory, [&] { model_.swap->publish(std::move(staged)); });
+    machine().allow_lanes(true);
+    EXPECT_EQ(model_.run(), with_a);
+    EXPECT_EQ(model_.swap->active(), AdapterSet{{a}});
   }
-  const std::vector<float> with_b = model.run_with({{b}});
-  EXPECT_EQ(model.run_with({{a}}), with_a);
-  EXPECT_EQ(model.run_with({{b}}), with_b);
+  const std::vector<float> with_b = model_.run_with({{b}});
+  EXPECT_EQ(model_.run_with({{a}}), with_a);
+  EXPECT_EQ(model_.run_with({{b}}), with_b);
 }
 
 // What another swap has overtaken is staged again, but its base values need not come from the device once more.
-TEST(Merge, BaseValuesAreFetchedOnce) {
-  auto made = std::make_unique<SmallMachine>();
-  SmallMachine& machine = *made;
-  TinyModel model({}, std::move(made));
-  const AdapterPtr a = RandomAdapter(model.target, "a").dense(1.0f).make(),
-                   b = RandomAdapter(model.target, "b").low_rank(1.0f).make();
-  const std::vector<float> with_both = model.run_with({{a}, {b}});
-  model.swap->apply({});
-  StagedAdapters staged = model.swap->stage({{a}, {b}});
-  model.swap->apply({{b}});
-  const size_t before = machine.fetches();
-  model.swap->publish(std::move(staged));
-  EXPECT_EQ(machine.fetches(), before);
-  EXPECT_EQ(model.run(), with_both);
+TEST_F(MergeOnSmallMachine, BaseValuesAreFetchedOnce) {
+  const AdapterPtr a = RandomAdapter(model_.target, "a").dense(1.0f).make(),
+                   b = RandomAdapter(model_.target, "b").low_rank(1.0f).make();
+  const std::vector<float> with_both = model_.run_with({{a}, {b}});
+  model_.swap->apply({});
+  StagedAdapters staged = model_.swap->stage({{a}, {b}});
+  model_.swap->apply({{b}});
+  const size_t before = machine().fetches();
+  model_.swap->publish(std::move(staged));
+  EXPECT_EQ(machine().fetches(), before);
+  EXPECT_EQ(model_.run(), with_both);
 }
 
 // Base and new values of what is merged now, new values of what was merged already, nothing for what stays.

@@ -79,12 +79,13 @@ class HotSwap {
 
   // Checks the set against the model and lays out what has to be written: for the first of `steps`, or where no number
   // is given, for all adapters whose range is not empty. Where the model has two sets of weights and no other staged set waits
-  // for its turn, merges into the one that is not in use. Throws invalid_argument as parts_of. May run on any thread, while
-  // the engine works.
+  // for its turn, merges into the one that is not in use. Throws invalid_argument as parts_of, out_of_memory where main memory
+  // cannot hold what is to be merged, and unsupported where that has no file to start from. May run on any thread, while the
+  // engine works.
   StagedAdapters stage(const AdapterSet& adapters, std::optional<int> steps = std::nullopt);
 
   // Makes a staged set the active one. On the engine's thread, between two steps. Throws out_of_memory when slots would have
-  // to grow and cannot; then the last set stays active. What another publish has overtaken is staged again first.
+  // to grow and cannot, or nothing is left to copy through; then the last set stays active. What another publish has overtaken is staged again first.
   SwapReport publish(StagedAdapters&& staged);
 
   // stage and publish.

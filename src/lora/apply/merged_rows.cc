@@ -10,8 +10,8 @@ namespace {
 DensePatch patch_of(const MergePart& part) {
   if (const auto* low_rank = std::get_if<const Patch*>(&part.source)) return as_dense(**low_rank);
   DensePatch patch = *std::get<const DensePatch*>(part.source);
-  patch.replaces =
-      false;  // as a difference from nothing it is the file's values exactly; base + (value - base) need not be
+  // As a difference from nothing it is the file's values exactly; base + (value - base) need not be.
+  patch.replaces = false;
   return patch;
 }
 
@@ -57,9 +57,11 @@ void MergedRows::apply(const Part& part, const RowRange& block, float* target, R
   const float* base = part.replaces ? room.nothing.data() : room.base.data() + skipped;
   part.change.read(begin - part.patch.rows.begin, count, base, room.delta.data(), room.changed);
   float* rows = target + skipped;
-  if (part.replaces) std::ranges::copy(room.delta, rows);
-  else
+  if (part.replaces) {
+    std::ranges::copy(room.delta, rows);
+  } else {
     for (const float delta : room.delta) *rows++ += delta;
+  }
 }
 
 }  // namespace fx
